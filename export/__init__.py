@@ -1,0 +1,1 @@
+"""Export: a checkpoint becomes one self-describing `model.onnx`, proven equal to the network that was trained."""

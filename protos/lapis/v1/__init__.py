@@ -1,0 +1,1 @@
+"""Messages and stubs generated from translation.proto by `make proto`."""

@@ -1,0 +1,1 @@
+"""The service: pictures in over gRPC, translated pictures out."""

@@ -1,0 +1,1 @@
+"""Training: pairs → networks → losses → step → loop → checkpoint."""
