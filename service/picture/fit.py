@@ -1,0 +1,110 @@
+"""From a picture's size to the model's, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.uint8]
+
+_WHITE = 255
+
+
+class Fit(Enum):
+    """Ways to bring a picture to the model's size."""
+
+    STRETCH = "stretch"
+    PAD = "pad"
+    CROP = "crop"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle within a picture, in pixels from the top left."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, picture: Pixels) -> Pixels:
+        """Return a view of that part of [H, W, C]."""
+        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which part of the picture that was sent (`source`) stands where at the model's size (`target`)."""
+
+    source: Box
+    target: Box
+
+
+def fit(picture: Pixels, height: int, width: int, how: Fit) -> tuple[Pixels, Placement]:
+    """Bring [H, W, C] to [height, width, C].
+
+    STRETCH ignores the aspect ratio; PAD keeps it and fills up with white, the picture in the middle; CROP keeps it and
+    cuts off what is over, the same on both sides. The second result tells `restore` how to go back.
+    """
+    whole = Box(0, 0, *picture.shape[:2])
+    source = _kept(whole, height, width) if how is Fit.CROP else whole
+    target = _padded(whole, height, width) if how is Fit.PAD else Box(0, 0, height, width)
+    resized = _resize(source.cut(picture), target.height, target.width)
+    if (target.height, target.width) != (height, width):
+        canvas = np.full((height, width, picture.shape[2]), _WHITE, np.uint8)
+        target.cut(canvas)[:] = resized
+        resized = canvas
+    return resized, Placement(source, target)
+
+
+def restore(picture: Pixels, placement: Placement) -> Pixels:
+    """Bring a picture at the model's size back to the size of what was sent.
+
+    PAD's margins are taken off; after CROP the result has the size of the part that was kept.
+    """
+    return _resize(placement.target.cut(picture), placement.source.height, placement.source.width)
+
+
+def _kept(whole: Box, height: int, width: int) -> Box:
+    """Return the largest box in the middle of `whole` with the aspect ratio of height to width."""
+    kept_height = min(whole.height, max(1, round(whole.width * height / width)))
+    kept_width = min(whole.width, max(1, round(whole.height * width / height)))
+    return _centred(kept_height, kept_width, whole.height, whole.width)
+
+
+def _padded(whole: Box, height: int, width: int) -> Box:
+    """Return the largest box in the middle of height x width with the aspect ratio of `whole`."""
+    scale = min(height / whole.height, width / whole.width)
+    return _centred(max(1, round(whole.height * scale)), max(1, round(whole.width * scale)), height, width)
+
+
+def _centred(height: int, width: int, outer_height: int, outer_width: int) -> Box:
+    return Box((outer_height - height) // 2, (outer_width - width) // 2, height, width)
+
+
+def _resize(picture: Pixels, height: int, width: int) -> Pixels:
+    """Average areas along the sides that shrink, then interpolate cubically along those that grow.
+
+    Both keep the middle of the picture in the middle. OpenCV's area method turns into another one when any side grows,
+    hence one after the other.
+    """
+    least = min(picture.shape[0], height), min(picture.shape[1], width)
+    return _resample(_resample(picture, *least, cv2.INTER_AREA), height, width, cv2.INTER_CUBIC)
+
+
+def _resample(picture: Pixels, height: int, width: int, method: int) -> Pixels:
+    if picture.shape[:2] == (height, width):
+        return picture
+    # OpenCV resizes at most four channels at a time.
+    parts = [
+        cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=method).reshape(height, width, -1)
+        for part in np.split(picture, range(4, picture.shape[2], 4), axis=2)
+    ]
+    return np.concatenate(parts, axis=2, dtype=np.uint8) if len(parts) > 1 else parts[0].astype(np.uint8, copy=False)
