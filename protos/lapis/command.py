@@ -1,7 +1,8 @@
 """What every Lapis command shares: one settings class per command, and errors told in one line.
 
-A setting is written once, as a field of a `CommandSettings` subclass. The field is the command-line flag, the environment
-variable, the YAML key (`--config FILE`) and the line of `--help`; of several sources the first named here wins.
+A setting is written once, as a field of a `CommandSettings` subclass. The field is the command-line flag, the
+environment variable, the YAML key (`--config FILE`) and the line of `--help`; of several sources the first named here
+wins.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class CommandSettings(BaseSettings):
 class _ConfigFile(PydanticBaseSettingsSource):
     """Reads the file that a stronger source named as `config`."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         """Is abstract in the base and not used: the file is read whole."""
         return None, field_name, False
 
@@ -124,7 +125,7 @@ def read(prog: str, settings_class: type[S], arguments: Sequence[str] | None = N
     source: CliSettingsSource[Any] = CliSettingsSource(settings_class, root_parser=parser)
     try:
         flags = source(args=list(sys.argv[1:] if arguments is None else arguments))
-        return settings_class(_cli_settings_source=flags)  # type: ignore[arg-type]
+        return settings_class(_cli_settings_source=flags)
     except SettingsError as error:
         sys.exit(_complain(prog, [str(error)]))
     except ValidationError as error:
@@ -133,7 +134,8 @@ def read(prog: str, settings_class: type[S], arguments: Sequence[str] | None = N
 
 def _sentence(detail: dict[str, Any]) -> str:
     """Turns one of pydantic's findings into `--flag: what is wrong (got …)`."""
-    flag = "--" + ".".join(str(part) for part in detail["loc"]).replace("_", "-")
+    *subcommand, field = [part for part in detail["loc"] if isinstance(part, str)] or [""]
+    flag = " ".join([*subcommand, f"--{field.replace('_', '-')}"])
     if detail["type"] == "missing":
         return f"{flag} is required"
     if detail["type"] == "extra_forbidden":

@@ -30,8 +30,8 @@ __all__ = [
 def build_generator(config: GeneratorConfig) -> UNet:
     """Returns the generator: float [N, input_nc, H, W] in [-1, 1] to float [N, output_nc, H, W] in [-1, 1].
 
-    H and W must be multiples of `size_multiple(config)`. The weights are PyTorch's defaults; `initialise` draws those of
-    the paper.
+    H and W must be multiples of `size_multiple(config)`. The weights are PyTorch's defaults; `initialise` draws those
+    of the paper.
     """
     return UNet(config)
 

@@ -61,7 +61,7 @@ class DiscriminatorConfig:
 
 
 def size_multiple(config: GeneratorConfig) -> int:
-    """Returns the number of pixels of which height and width must be multiples: the bottleneck is then 1x1 or larger."""
+    """Returns the number that height and width must be multiples of: the bottleneck is then 1x1 or larger."""
     return int(2 ** DOWNS[config.netG])
 
 

@@ -18,5 +18,5 @@ def norm_layer(norm: str, channels: int) -> nn.Module | None:
 
 
 def conv_bias(norm: str) -> bool:
-    """Tells whether a convolution before the norm keeps its bias: batch norm has one of its own, the others have not."""
+    """Tells whether a convolution before the norm keeps its bias: only batch norm brings one of its own."""
     return norm != "batch"

@@ -10,8 +10,11 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from train.models.config import DiscriminatorConfig
 from train.models.norm import conv_bias, norm_layer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from train.models.config import DiscriminatorConfig
 
 
 class PatchGAN(nn.Module):

@@ -24,7 +24,10 @@ WIDEST = 8  # no layer is wider than 8 * ngf
 
 
 class Down(nn.Module):
-    """[N, C, H, W] → [N, C', H/2, W/2]: leaky ReLU, convolution, norm; the outermost lacks the first, both ends the last."""
+    """[N, C, H, W] → [N, C', H/2, W/2]: leaky ReLU, convolution, norm.
+
+    The outermost has no ReLU; it and the innermost have no norm.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, norm: str, *, activate: bool, normalise: bool) -> None:
         super().__init__()
@@ -39,7 +42,10 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """[N, C, H, W] → [N, C', 2H, 2W]: ReLU, transposed convolution, norm, dropout; the outermost has neither of the last."""
+    """[N, C, H, W] → [N, C', 2H, 2W]: ReLU, transposed convolution, norm, dropout.
+
+    The outermost has no norm; the first three of the decoder alone have dropout.
+    """
 
     def __init__(self, channels_in: int, channels_out: int, norm: str, *, normalise: bool, dropout: bool) -> None:
         super().__init__()

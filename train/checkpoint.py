@@ -1,0 +1,186 @@
+"""Checkpoints: directories that are whole or not there.
+
+    RUN/step-00001200/config.json                everything needed to rebuild the networks and the data transform
+                      generator.safetensors      weights and running statistics
+                      discriminator.safetensors
+                      ema.safetensors            the averaged generator, unless it is off
+                      metrics.json               validation figures and their history
+                      grid.png, examples/*.png   held-out pairs: input, output, target; inputs alone
+                      training_state.pt          optimisers and random states; only resume reads it
+    RUN/latest → step-00001200
+
+A checkpoint is written under a temporary name and renamed; `latest` moves only then.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from train.state import TrainError, discriminator_config, generator_config, new_state
+
+if TYPE_CHECKING:
+    from train.settings import TrainSettings
+    from pathlib import Path
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from train.state import State
+
+FORMAT = "lapis-checkpoint/1"
+LATEST = "latest"
+
+
+def save_checkpoint(
+    run: Path,
+    state: State,
+    settings: TrainSettings,
+    *,
+    data: dict[str, Any],
+    metrics: dict[str, Any],
+    write_pictures: Callable[[Path], None],
+) -> Path:
+    """Writes a checkpoint of `state` into the run, points `latest` at it and removes all but the last `keep`.
+
+    Raises TrainError where it cannot be written; what was there before is untouched then.
+    """
+    final = run / f"step-{state.step:08d}"
+    temporary = run / f".{final.name}.partial"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _write(temporary, state, _config(state, settings, data), metrics)
+        write_pictures(temporary)
+        if final.exists():  # the same step again, after a resume
+            shutil.rmtree(final)
+        temporary.rename(final)
+        _point_latest_at(final)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TrainError(f"{final}: checkpoint cannot be written ({error.strerror})") from error
+    for old in sorted(run.glob("step-*"))[: -settings.keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def find_checkpoint(place: Path) -> Path:
+    """Returns the checkpoint that a run or checkpoint folder stands for. Raises TrainError where there is none."""
+    for candidate in (place, place / LATEST):
+        if (candidate / "config.json").is_file():
+            return candidate.resolve()
+    raise TrainError(f"{place}: no checkpoint here (config.json is missing)")
+
+
+def read_settings(checkpoint: Path) -> dict[str, Any]:
+    """Returns the settings that a checkpoint was trained with. Raises TrainError where they cannot be read."""
+    config = _read_json(checkpoint / "config.json")
+    if config.get("format") != FORMAT or not isinstance(config.get("training"), dict):
+        raise TrainError(f"{checkpoint / 'config.json'}: not a checkpoint of the format {FORMAT}")
+    settings: dict[str, Any] = config["training"]
+    return settings
+
+
+def read_metrics(checkpoint: Path) -> dict[str, Any]:
+    """Returns what metrics.json holds. Raises TrainError where it cannot be read."""
+    return _read_json(checkpoint / "metrics.json")
+
+
+def load_state(checkpoint: Path, settings: TrainSettings) -> State:
+    """Restores a run to the bit.
+
+    Raises TrainError for a file that is missing or damaged, or networks of another architecture.
+    """
+    state = new_state(settings)
+    _load_weights(state.generator, checkpoint / "generator.safetensors")
+    _load_weights(state.discriminator, checkpoint / "discriminator.safetensors")
+    if state.ema is not None:
+        averaged = checkpoint / "ema.safetensors"
+        _load_weights(state.ema, averaged if averaged.exists() else checkpoint / "generator.safetensors")
+    path = checkpoint / "training_state.pt"
+    try:
+        saved = torch.load(path, map_location=state.device, weights_only=True)
+        state.optimizer_G.load_state_dict(saved["optimizer_G"])
+        state.optimizer_D.load_state_dict(saved["optimizer_D"])
+        state.step, state.epoch, state.batch = saved["step"], saved["epoch"], saved["batch"]
+        state.seconds = saved["seconds"]
+        torch.set_rng_state(saved["rng"].cpu())
+        if state.device.type == "cuda" and "rng_cuda" in saved:
+            torch.cuda.set_rng_state(saved["rng_cuda"].cpu())
+    except Exception as error:  # torch and pickle raise many kinds for a damaged file
+        raise TrainError(f"{path}: missing or damaged ({_first_line(error)}); resume needs it whole") from error
+    return state
+
+
+def _write(folder: Path, state: State, config: dict[str, Any], metrics: dict[str, Any]) -> None:
+    networks = {"generator": state.generator, "discriminator": state.discriminator, "ema": state.ema}
+    for name, network in networks.items():
+        if network is not None:
+            # Contiguous, whatever the memory format: the file is read by others.
+            tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+            save_file(tensors, folder / f"{name}.safetensors")
+    saved = {
+        "optimizer_G": state.optimizer_G.state_dict(),
+        "optimizer_D": state.optimizer_D.state_dict(),
+        "step": state.step,
+        "epoch": state.epoch,
+        "batch": state.batch,
+        "seconds": state.seconds,
+        "rng": torch.get_rng_state(),
+    }
+    if state.device.type == "cuda":
+        saved["rng_cuda"] = torch.cuda.get_rng_state()
+    torch.save(saved, folder / "training_state.pt")
+    for name, content in (("config.json", config), ("metrics.json", metrics)):
+        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _config(state: State, settings: TrainSettings, data: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "step": state.step,
+        "epoch": state.epoch,
+        "generator": asdict(generator_config(settings)),
+        "discriminator": asdict(discriminator_config(settings)),
+        "data": data,
+        "training": settings.model_dump(mode="json", exclude={"config", "resume"}),
+    }
+
+
+def _point_latest_at(checkpoint: Path) -> None:
+    link = checkpoint.with_name(f".{LATEST}.partial")
+    link.unlink(missing_ok=True)
+    link.symlink_to(checkpoint.name)
+    link.replace(checkpoint.with_name(LATEST))
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise TrainError(f"{path}: missing or damaged ({_first_line(error)})") from error
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise TrainError(f"{path}: holds another architecture ({_first_line(error)})") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainError(f"{path}: missing or damaged ({_first_line(error)})") from error
+    if not isinstance(content, dict):
+        raise TrainError(f"{path}: must hold a JSON object")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) if lines else type(error).__name__

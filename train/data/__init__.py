@@ -1,0 +1,1 @@
+"""Pairs on disk become batches: layouts → pictures → transform → data set → loader."""

@@ -1,0 +1,119 @@
+"""Pairs as tensors, in an order and with crops and flips that depend on the seed, the epoch and the pair alone.
+
+Nothing here keeps a random state: whatever the number of workers, and wherever a run was interrupted, a pair looks the
+same in the same epoch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from train.data.layouts import PairsError, read_pair
+from train.data.pictures import Picture, UnreadablePicture, resize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from train.data.layouts import Pair
+    from train.settings import TrainSettings
+
+PairOfTensors = tuple["Tensor", "Tensor"]
+
+
+class PairDataset(Dataset[PairOfTensors]):
+    """Gives (real_A [input_nc, H, W], real_B [output_nc, H, W]) as floats in [-1, 1].
+
+    The reference's preprocessing: resize to load_size, crop crop_size at random, mirror half; the same for A and B.
+    Without `augment`: resized to crop_size. An item is asked for by (epoch, index); raises PairsError, naming the
+    file, where a picture can no longer be read.
+    """
+
+    def __init__(self, pairs: list[Pair], settings: TrainSettings, *, augment: bool) -> None:
+        self.pairs = pairs
+        self.settings = settings
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int]) -> PairOfTensors:
+        epoch, index = key
+        A, B = self.pictures(index)
+        if self.augment:
+            A, B = self._augment(A, B, np.random.default_rng((self.settings.seed, epoch, index)))
+        else:
+            A, B = (resize(picture, self.settings.crop_size, self.settings.crop_size) for picture in (A, B))
+        return to_tensor(A), to_tensor(B)
+
+    def pictures(self, index: int) -> tuple[Picture, Picture]:
+        """Returns the input and the target as they are on disk, [H, W, C], in the direction that is trained."""
+        settings = self.settings
+        forward = settings.direction == "AtoB"
+        channels = (settings.input_nc, settings.output_nc) if forward else (settings.output_nc, settings.input_nc)
+        try:
+            A, B = read_pair(self.pairs[index], *channels)
+        except UnreadablePicture as error:
+            raise PairsError(str(error)) from error
+        return (A, B) if forward else (B, A)
+
+    def _augment(self, A: Picture, B: Picture, rng: np.random.Generator) -> tuple[Picture, Picture]:
+        load, crop = self.settings.load_size, self.settings.crop_size
+        top, left = rng.integers(0, load - crop + 1, size=2)
+        mirrored = self.settings.flip and bool(rng.integers(2))
+
+        def transform(picture: Picture) -> Picture:
+            picture = resize(picture, load, load)[top : top + crop, left : left + crop]
+            return picture[:, ::-1] if mirrored else picture
+
+        return transform(A), transform(B)
+
+
+class PairSampler(Sampler[tuple[int, int]]):
+    """Gives (epoch, index) for the rest of one epoch, shuffled by the seed and the epoch."""
+
+    def __init__(self, length: int, *, seed: int, epoch: int, skip: int = 0) -> None:
+        self.order = np.random.default_rng((seed, epoch)).permutation(length)[skip:]
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, int(index)) for index in self.order)
+
+
+def epoch_loader(dataset: PairDataset, settings: TrainSettings, epoch: int, skip: int) -> DataLoader[PairOfTensors]:
+    """Loads the batches of an epoch, without the first `skip` pairs."""
+    return DataLoader(
+        dataset,
+        batch_size=settings.batch_size,
+        sampler=PairSampler(len(dataset), seed=settings.seed, epoch=epoch, skip=skip),
+        num_workers=settings.num_workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_ignore_interrupt,
+    )
+
+
+def to_tensor(picture: Picture) -> Tensor:
+    """Turns uint8 or uint16 [H, W, C] into float [C, H, W] in [-1, 1]."""
+    scale = np.float32(2 / np.iinfo(picture.dtype).max)
+    return torch.from_numpy(picture.transpose(2, 0, 1) * scale - np.float32(1))
+
+
+def to_picture(tensor: Tensor) -> Picture:
+    """Turns float [C, H, W] in [-1, 1] into uint8 [H, W, C], rounded."""
+    levels = (tensor.detach().float().cpu() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 0).numpy()
+
+
+def _ignore_interrupt(worker: int) -> None:  # noqa: ARG001 (the library's signature)
+    """Leaves Ctrl-C, which reaches every process of the terminal, to the training process."""
+    import signal  # noqa: PLC0415 (runs in the worker)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,1 @@
+"""`lapis-pairs`: makes and checks paired data sets."""
