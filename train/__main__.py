@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lapis.command import run as run_command
 from pydantic import ValidationError
@@ -16,8 +16,9 @@ from train.settings import TrainSettings
 from train.state import TrainError, new_state
 
 if TYPE_CHECKING:
-    from torch import nn
     from pathlib import Path
+
+    from torch import nn
 
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 # What a resumed run may not change: another value would be another run.

@@ -26,12 +26,12 @@ from safetensors.torch import load_file, save_file
 from train.state import TrainError, discriminator_config, generator_config, new_state
 
 if TYPE_CHECKING:
-    from train.settings import TrainSettings
-    from pathlib import Path
     from collections.abc import Callable
+    from pathlib import Path
 
     from torch import nn
 
+    from train.settings import TrainSettings
     from train.state import State
 
 FORMAT = "lapis-checkpoint/1"

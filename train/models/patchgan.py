@@ -7,11 +7,11 @@ layers, 16 with one, 34 with two, 142 with four, 286 with five.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from train.models.norm import conv_bias, norm_layer
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from train.models.config import DiscriminatorConfig

@@ -50,11 +50,16 @@ def build_openmoji(output: Path, *, size: int, test: int, seed: int, limit: int 
 def check(folder: Path, *, channels_A: int, channels_B: int, skip_bad: bool) -> dict[str, int]:
     """Decodes every pair of a data set and returns how many are sound, by split. Raises PairsError listing the rest."""
     counts = {}
-    for split in [split for split in splits(folder) if split] or [None]:
+    for split in _splits_or_all(folder):
         found = find_pairs(folder, split)
         what = str(folder / (split or ""))
         counts[split or folder.name] = len(check_pairs(found, channels_A, channels_B, skip_bad=skip_bad, what=what))
     return counts
+
+
+def _splits_or_all(folder: Path) -> list[str | None]:
+    """Names the splits of a data set; [None] stands for a folder without any."""
+    return [split for split in splits(folder) if split] or [None]
 
 
 def _draw(drawings: list[openmoji.Drawing], folder: Path, size: int) -> list[str]:
