@@ -10,7 +10,8 @@
     ├── DeadlineExceeded      the caller's deadline passed before the answer was there
     └── InferenceFailed       the engine failed on this picture; the caller learns an error id and no more
 
-A message says what was wrong, where, and what would be right; it is written for the caller.
+A message says what was wrong, where, and what would be right; it is written for the caller. The one error outside the
+tree, StartupError, is written for whoever starts the server.
 """
 
 from __future__ import annotations
@@ -74,3 +75,7 @@ class InferenceFailed(ServiceError):
     """The engine failed on this picture."""
 
     reason = "INFERENCE_FAILED"
+
+
+class StartupError(Exception):
+    """The server cannot start as it was told to; the message is one line for whoever started it."""

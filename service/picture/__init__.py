@@ -3,3 +3,8 @@
 Pure functions on NumPy arrays of unsigned bytes, [H, W, C], RGB or grey. They may run in any number of threads:
 decoding, resizing and encoding give up the interpreter lock.
 """
+
+import cv2
+
+# A picture is one thread's work: the pictures beside it keep the other cores busy.
+cv2.setNumThreads(1)

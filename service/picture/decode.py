@@ -7,7 +7,6 @@ wrong with a caller's file, and loses what a right picture needs: CMYK, palettes
 from __future__ import annotations
 
 import struct
-import warnings
 import zlib
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -21,10 +20,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from service.errors import InvalidPicture
 from service.picture.header import Header, read_header
+from service.picture.orientation import read_orientation, turn_upright
+from service.picture.strip import strip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
@@ -32,28 +31,16 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
+_WHITE = 255
+
 # Only these three readers are ever given a caller's bytes; Image.open would try all that Pillow knows.
 _READERS: dict[str, type[ImageFile]] = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WebP": WebPImageFile}
 
 # What Pillow raises for a file that breaks its format's rules.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, AssertionError, struct.error, zlib.error)
 
 # Limits are the server's and checked before Pillow sees the file; Pillow's own would only get in the way.
 Image.MAX_IMAGE_PIXELS = None
-# Oddities in a caller's file are no news for the server's stderr.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-# EXIF's orientation (tag 274) and what turns the stored picture upright.
-_ORIENTATION = 0x0112
-_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: stored.swapaxes(0, 1)[:, ::-1],
-    7: lambda stored: stored.swapaxes(0, 1)[::-1, ::-1],
-    8: lambda stored: stored.swapaxes(0, 1)[::-1],
-}
 
 
 def check(encoded: bytes, limits: Limits) -> Header:
@@ -75,14 +62,11 @@ def decode(encoded: bytes, channels: int, limits: Limits) -> Pixels:
     """
     header = check(encoded, limits)
     try:
-        stored = _READERS[header.format](BytesIO(encoded))
-        if stored.size != (header.width, header.height):
-            raise ValueError("a second header contradicts the first")
-        stored.load()
-        pixels = _pixels(stored)
+        file, exif = strip(encoded, header)
+        pixels = _read(file, header)
     except _DAMAGE as error:
         raise InvalidPicture(f"the {header.format} cannot be decoded: it is damaged or incomplete") from error
-    return _convert(_upright(pixels, stored), channels)
+    return _convert(turn_upright(pixels, read_orientation(exif)), channels)
 
 
 def from_raw(data: bytes, height: int, width: int, channels: int, *, model_channels: int, limits: Limits) -> Pixels:
@@ -104,31 +88,44 @@ def from_raw(data: bytes, height: int, width: int, channels: int, *, model_chann
     return _convert(np.frombuffer(data, np.uint8).reshape(height, width, channels), model_channels)
 
 
-def _pixels(stored: ImageFile) -> Pixels:
-    """Return [H, W, 1 or 3] for any of Pillow's modes, transparency laid over white."""
+def _read(file: bytes, header: Header) -> Pixels:
+    """Return [H, W, 1 or 3] for any kind of sample that the formats know, transparency laid over white."""
+    stored = _READERS[header.format](BytesIO(file))
+    if stored.size != (header.width, header.height):
+        raise ValueError("a second header contradicts the first")
+    stored.load()
     if stored.mode == "I;16":
-        return (np.asarray(stored) >> 8).astype(np.uint8)[..., np.newaxis]
+        return _from_sixteen_bits(np.asarray(stored), stored.info.get("transparency"))
     if stored.has_transparency_data:
-        return _over_white(np.asarray(stored.convert("RGBA")))
+        _scale_transparent_colour(stored, header.depth)
+        return np.asarray(_over_white(stored.convert("RGBA")))
     if stored.mode in {"1", "L"}:
         return np.asarray(stored.convert("L"))[..., np.newaxis]
     return np.asarray(stored.convert("RGB"))
 
 
-def _over_white(rgba: Pixels) -> Pixels:
-    """Lay [H, W, 4] over white, each value rounded to the nearest."""
-    colour, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
-    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+def _from_sixteen_bits(grey: NDArray[np.uint16], transparent: int | None) -> Pixels:
+    """Keep the high byte of each sample, as Pillow does where there are several channels."""
+    pixels = (grey >> 8).astype(np.uint8)
+    if transparent is not None:
+        pixels[grey == transparent] = _WHITE
+    return pixels[..., np.newaxis]
 
 
-def _upright(pixels: Pixels, stored: ImageFile) -> Pixels:
-    try:
-        orientation = stored.getexif().get(_ORIENTATION)
-    except _DAMAGE:  # the picture is sound; only the notes on it are not
-        return pixels
-    if orientation not in _UPRIGHT:
-        return pixels
-    return np.ascontiguousarray(_UPRIGHT[orientation](pixels))
+def _scale_transparent_colour(stored: ImageFile, depth: int) -> None:
+    """Bring a PNG's transparent colour, given in the file's own bits, to the 8 that Pillow decodes to."""
+    match stored.mode, stored.info.get("transparency"):
+        case "L", int(grey):
+            stored.info["transparency"] = grey * _WHITE // (2**depth - 1)
+        case "RGB", (red, green, blue) if depth == 16:
+            stored.info["transparency"] = red >> 8, green >> 8, blue >> 8
+
+
+def _over_white(rgba: Image.Image) -> Image.Image:
+    """Lay RGBA over white; Pillow's paste blends with each value rounded to the nearest."""
+    canvas = Image.new("RGB", rgba.size, "white")
+    canvas.paste(rgba, mask=rgba)
+    return canvas
 
 
 def _convert(pixels: Pixels, channels: int) -> Pixels:

@@ -38,13 +38,20 @@ class Box:
         """Return a view of that part of [H, W, C]."""
         return picture[self.top : self.top + self.height, self.left : self.left + self.width]
 
+    def scaled(self, rows: float, columns: float) -> Box:
+        """Return the same rectangle in a picture that is `rows` times as high and `columns` times as wide."""
+        height, width = max(1, round(self.height * rows)), max(1, round(self.width * columns))
+        return Box(round(self.top * rows), round(self.left * columns), height, width)
+
 
 @dataclass(frozen=True)
 class Placement:
-    """Which part of the picture that was sent (`source`) stands where at the model's size (`target`)."""
+    """Which part of the picture that was sent (`source`) stands where (`target`) at the model's size."""
 
     source: Box
     target: Box
+    height: int
+    width: int
 
 
 def fit(picture: Pixels, height: int, width: int, how: Fit) -> tuple[Pixels, Placement]:
@@ -61,15 +68,17 @@ def fit(picture: Pixels, height: int, width: int, how: Fit) -> tuple[Pixels, Pla
         canvas = np.full((height, width, picture.shape[2]), _WHITE, np.uint8)
         target.cut(canvas)[:] = resized
         resized = canvas
-    return resized, Placement(source, target)
+    return resized, Placement(source, target, height, width)
 
 
 def restore(picture: Pixels, placement: Placement) -> Pixels:
-    """Bring a picture at the model's size back to the size of what was sent.
+    """Bring what the model made of a picture back to the size of what was sent.
 
-    PAD's margins are taken off; after CROP the result has the size of the part that was kept.
+    PAD's margins are taken off; after CROP the result has the size of the part that was kept. The model's output may be
+    larger or smaller than its input.
     """
-    return _resize(placement.target.cut(picture), placement.source.height, placement.source.width)
+    target = placement.target.scaled(picture.shape[0] / placement.height, picture.shape[1] / placement.width)
+    return _resize(target.cut(picture), placement.source.height, placement.source.width)
 
 
 def _kept(whole: Box, height: int, width: int) -> Box:

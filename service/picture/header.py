@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from service.errors import InvalidPicture
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ACCEPTED = "send a PNG, JPEG or WebP file"
 
+JPEG_SCAN = 0xDA
+_JPEG_END = 0xD9
 # Start-of-frame markers are C0 to CF but for C4 (Huffman tables), C8 (reserved) and CC (arithmetic conditioning).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers that stand alone, without a length: TEM, RST0 to RST7 and SOI.
-_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+# What stands without a length: TEM, RST0 to RST7, SOI; and FF again, which may fill the space before a marker.
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9), 0xFF})
+# Real files have some dozens; millions of empty segments would keep a reader busy for seconds.
+_JPEG_MAX_SEGMENTS = 2000
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: format, and size in pixels before any EXIF orientation."""
+    """What a file says of itself: format, size in pixels before any EXIF orientation, bits of a PNG's samples."""
 
     format: Literal["PNG", "JPEG", "WebP"]
     height: int
     width: int
+    depth: int = 8
 
 
 def read_header(encoded: bytes) -> Header:
@@ -46,29 +53,38 @@ def read_header(encoded: bytes) -> Header:
     raise InvalidPicture(f"the picture is no PNG, JPEG or WebP file by its content; {ACCEPTED}")
 
 
+def jpeg_segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the kind, start and end of each segment of a JPEG up to the first scan's, its marker included."""
+    position = 2
+    for _ in range(_JPEG_MAX_SEGMENTS):
+        position = encoded.find(b"\xff", position)  # anything else before a marker is skipped, as decoders do
+        if position < 0:
+            raise InvalidPicture("the JPEG ends within its header; send the whole file")
+        kind = encoded[position + 1 : position + 2]
+        if kind and kind[0] in _JPEG_BARE:
+            position += 1 if kind == b"\xff" else 2
+            continue
+        marker, length = struct.unpack_from(">xBH", encoded, position)
+        yield marker, position, position + 2 + length
+        if marker in {JPEG_SCAN, _JPEG_END}:
+            return
+        position += 2 + length
+    raise InvalidPicture(f"the JPEG has more than {_JPEG_MAX_SEGMENTS} segments before its pixels; save it anew")
+
+
 def _png(encoded: bytes) -> Header:
-    kind, width, height = struct.unpack_from(">4sII", encoded, 12)
+    kind, width, height, depth = struct.unpack_from(">4sIIB", encoded, 12)
     if kind != b"IHDR":
         raise InvalidPicture(f"the PNG is damaged: it does not begin with its header (IHDR); {ACCEPTED}")
-    return Header("PNG", height, width)
+    return Header("PNG", height, width, depth)
 
 
 def _jpeg(encoded: bytes) -> Header:
-    """Walk the segments, each marker (FF, then its kind) followed by a length, up to the start of the frame."""
-    position = 2
-    while True:
-        prefix, kind = struct.unpack_from(">BB", encoded, position)
-        if prefix != 0xFF or kind in {_JPEG_SCAN, _JPEG_END}:
-            raise InvalidPicture(f"the JPEG is damaged: no frame header where one must be; {ACCEPTED}")
-        if kind == 0xFF:  # padding before a marker
-            position += 1
-        elif kind in _JPEG_BARE:
-            position += 2
-        elif kind in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", encoded, position + 5)
+    for marker, start, _ in jpeg_segments(encoded):
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", encoded, start + 5)
             return Header("JPEG", height, width)
-        else:
-            position += 2 + struct.unpack_from(">H", encoded, position + 2)[0]
+    raise InvalidPicture(f"the JPEG is damaged: it has no frame header before its pixels; {ACCEPTED}")
 
 
 def _webp(encoded: bytes) -> Header:

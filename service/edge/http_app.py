@@ -1,0 +1,59 @@
+"""HTTP for operators: /metrics, /livez and /readyz."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import CollectorRegistry
+    from starlette.requests import Request
+
+    from service.registry import ModelVersion, Registry
+
+
+class HttpServer(uvicorn.Server):
+    """Uvicorn without its signal handlers: when the process ends is not for one of its servers to say."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def build_app(models: Registry, metrics: CollectorRegistry) -> Starlette:
+    """Return the app; /readyz answers 200 when every model is ready and 503 otherwise."""
+
+    async def livez(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def readyz(_: Request) -> Response:
+        content = {"ready": models.is_ready, "models": [_state(model) for model in models.models]}
+        return JSONResponse(content, status_code=200 if models.is_ready else 503)
+
+    async def exposition(request: Request) -> Response:
+        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encoder(metrics), headers={"content-type": content_type})
+
+    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", exposition)])
+
+
+def _state(model: ModelVersion) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "version": str(model.version),
+        "state": model.state.value,
+        "provider": model.loaded.engine.provider if model.loaded else "",
+        "reason": model.failure,
+    }

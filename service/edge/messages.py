@@ -1,0 +1,137 @@
+"""Between the messages of lapis.v1 and the service's own types."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, TypeVar
+
+from lapis.v1 import translation_pb2 as pb
+
+from service.edge.status import duration
+from service.errors import InvalidRequest
+from service.picture.encode import Format
+from service.picture.fit import Fit
+from service.registry import State
+from service.translator import Order, RawPicture
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.engine.contract import PictureShape
+    from service.registry import ModelVersion
+    from service.translator import Timings, Translation
+
+K = TypeVar("K", bound=int)
+V = TypeVar("V")
+
+_FITS = {
+    pb.FIT_UNSPECIFIED: Fit.STRETCH,
+    pb.FIT_STRETCH: Fit.STRETCH,
+    pb.FIT_PAD: Fit.PAD,
+    pb.FIT_CROP: Fit.CROP,
+}
+_FORMATS = {
+    pb.PICTURE_FORMAT_UNSPECIFIED: Format.PNG,
+    pb.PICTURE_FORMAT_PNG: Format.PNG,
+    pb.PICTURE_FORMAT_JPEG: Format.JPEG,
+    pb.PICTURE_FORMAT_WEBP: Format.WEBP,
+    pb.PICTURE_FORMAT_RAW: Format.RAW,
+}
+_AT_INPUT_SIZE = {pb.OUTPUT_SIZE_UNSPECIFIED: False, pb.OUTPUT_SIZE_MODEL: False, pb.OUTPUT_SIZE_INPUT: True}
+_FORMAT_NUMBERS = {format_: number for number, format_ in _FORMATS.items()}
+_STATES = {
+    State.LOADING: pb.MODEL_STATE_LOADING,
+    State.READY: pb.MODEL_STATE_READY,
+    State.DRAINING: pb.MODEL_STATE_DRAINING,
+    State.FAILED: pb.MODEL_STATE_FAILED,
+}
+_REQUEST_ID = re.compile(r"[ -~]{1,128}")
+
+
+def request_id(request: pb.TranslateRequest) -> str:
+    """Return the caller's request id, or one made up; raises InvalidRequest."""
+    if not request.request_id:
+        return uuid.uuid4().hex
+    if not _REQUEST_ID.fullmatch(request.request_id):
+        raise InvalidRequest("request_id must be at most 128 printable ASCII characters")
+    return request.request_id
+
+
+def order(request: pb.TranslateRequest, time_remaining: float | None) -> Order:
+    """Return what is wanted; `time_remaining` in seconds, None for no deadline. Raises InvalidRequest."""
+    return Order(
+        picture=_picture(request),
+        fit=_known(_FITS, "fit", request.fit),
+        format=_known(_FORMATS, "output.format", request.output.format),
+        quality=request.output.quality,
+        at_input_size=_known(_AT_INPUT_SIZE, "output.size", request.output.size),
+        deadline=math.inf if time_remaining is None else time.monotonic() + time_remaining,
+    )
+
+
+def response(request_id: str, model: ModelVersion, wanted: Order, made: Translation) -> pb.TranslateResponse:
+    """Return the answer to a translated picture."""
+    answer = pb.TranslateResponse(
+        request_id=request_id,
+        format=_FORMAT_NUMBERS[wanted.format],
+        height=made.height,
+        width=made.width,
+        channels=made.channels,
+        model=model.name,
+        version=str(model.version),
+        timings=_timings(made.timings),
+    )
+    if wanted.format is Format.RAW:
+        answer.tensor.data = made.data
+        answer.tensor.height, answer.tensor.width, answer.tensor.channels = made.height, made.width, made.channels
+    else:
+        answer.encoded = made.data
+    return answer
+
+
+def model_message(model: ModelVersion) -> pb.Model:
+    """Return the description of a model; what is known only from loading it is empty until then."""
+    message = pb.Model(name=model.name, version=str(model.version), state=_STATES[model.state])
+    if model.loaded:
+        engine = model.loaded.engine
+        message.input.CopyFrom(_spec(engine.input))
+        message.output.CopyFrom(_spec(engine.output))
+        message.provider = engine.provider
+        message.max_batch_size = model.loaded.max_batch_size
+        message.metadata_json = engine.metadata_json
+    return message
+
+
+def _picture(request: pb.TranslateRequest) -> bytes | RawPicture:
+    match request.WhichOneof("picture"):
+        case "encoded":
+            return request.encoded
+        case "tensor":
+            tensor = request.tensor
+            return RawPicture(tensor.data, tensor.height, tensor.width, tensor.channels)
+        case _:
+            raise InvalidRequest("the request has no picture; set encoded or tensor")
+
+
+def _known(values: Mapping[K, V], field: str, number: K) -> V:
+    """Look up an enum's number; proto3 lets through numbers that no version of the protocol has named."""
+    if number not in values:
+        raise InvalidRequest(f"{field} is {number}, which this server does not know")
+    return values[number]
+
+
+def _spec(shape: PictureShape) -> pb.PictureSpec:
+    return pb.PictureSpec(height=shape.height, width=shape.width, channels=shape.channels)
+
+
+def _timings(timings: Timings) -> pb.Timings:
+    return pb.Timings(
+        decode=duration(timings.decode),
+        queue=duration(timings.queue),
+        infer=duration(timings.infer),
+        encode=duration(timings.encode),
+        batch_size=timings.batch_size,
+    )
