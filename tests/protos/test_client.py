@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import asyncio
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from lapis.client import (
+    AsyncClient,
+    Client,
+    DeadlineExceeded,
+    InvalidPicture,
+    InvalidRequest,
+    ModelNotFound,
+    PictureSpec,
+    QueueFull,
+    Tensor,
+    TranslationError,
+    Unreachable,
+)
+from lapis.client.errors import BY_REASON
+from lapis.v1 import translation_pb2 as v1
+
+from service import errors as service_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Server
+
+    Call = Callable[..., Any]
+
+
+def _in_a_thread(address: str, method: str, *arguments: object, **options: object) -> object:
+    with Client(address) as client:
+        return getattr(client, method)(*arguments, **options)
+
+
+def _in_asyncio(address: str, method: str, *arguments: object, **options: object) -> object:
+    async def call() -> object:
+        async with AsyncClient(address) as client:
+            return await getattr(client, method)(*arguments, **options)
+
+    return asyncio.run(call())
+
+
+@pytest.fixture(params=[_in_a_thread, _in_asyncio])
+def call(request: pytest.FixtureRequest) -> Call:
+    """Makes one call with a client of its own: what holds for one client must hold for the other."""
+    return request.param
+
+
+def test_answer_is_read_whole(server: Server, call: Call) -> None:
+    translation = call(server.address, "translate", b"cat", model="edges2cats", version="7", request_id="42")
+    assert translation.picture == b"translated cat"
+    assert (translation.height, translation.width, translation.channels) == (2, 3, 1)
+    assert (translation.model, translation.version, translation.request_id) == ("edges2cats", "7", "42")
+    assert vars(translation.timings) == {
+        "decode": 0.001,
+        "queue": 0.002,
+        "infer": 1.0,
+        "encode": 0.004,
+        "batch_size": 5,
+    }
+    assert translation.timings.total == pytest.approx(1.007)
+
+
+def test_a_file_is_sent_by_its_path(server: Server, call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "cat.png"
+    path.write_bytes(b"cat")
+    assert call(server.address, "translate", path).picture == b"translated cat"
+    assert call(server.address, "translate", str(path)).picture == b"translated cat"
+
+
+def test_missing_file_is_the_usual_error(server: Server, call: Call, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        call(server.address, "translate", tmp_path / "none.png")
+
+
+def test_raw_pixels_go_and_come(server: Server, call: Call) -> None:
+    translation = call(server.address, "translate", Tensor(b"012345", height=1, width=2, channels=3), format="raw")
+    assert server.service.requests[0].tensor == v1.Tensor(data=b"012345", height=1, width=2, channels=3)
+    assert (translation.format, translation.picture) == ("raw", b"abcdef")
+
+
+def test_options_reach_the_server(server: Server, call: Call) -> None:
+    options = {"fit": "crop", "format": "jpeg", "quality": 75, "size": "input"}
+    assert call(server.address, "translate", b"cat", **options).format == "jpeg"
+    [request] = server.service.requests
+    assert request.fit == v1.FIT_CROP
+    assert request.output == v1.OutputOptions(format=v1.PICTURE_FORMAT_JPEG, quality=75, size=v1.OUTPUT_SIZE_INPUT)
+
+
+def test_unknown_word_is_refused_before_anything_is_sent(server: Server, call: Call) -> None:
+    with pytest.raises(ValueError, match="fit must be one of stretch, pad, crop, not 'squash'"):
+        call(server.address, "translate", b"cat", fit="squash")
+    with pytest.raises(TypeError, match="colour"):
+        call(server.address, "translate", b"cat", colour="red")
+    assert server.service.requests == []
+
+
+@pytest.mark.parametrize("reason", BY_REASON)
+def test_each_reason_is_its_own_error(server: Server, call: Call, reason: str) -> None:
+    with pytest.raises(TranslationError) as caught:
+        call(server.address, "translate", f"fail {reason}".encode(), request_id="42")
+    error = caught.value
+    assert type(error) is BY_REASON[reason]
+    assert (str(error), error.reason, error.request_id) == (f"sentence of {reason}", reason, "42")
+    assert error.retry_after == (0.125 if reason == "QUEUE_FULL" else None)
+
+
+def test_every_reason_of_the_service_is_known() -> None:
+    def below(error: type[service_errors.ServiceError]) -> set[str]:
+        return {error.reason}.union(*map(below, error.__subclasses__()))
+
+    assert below(service_errors.ServiceError) - {"INTERNAL"} == set(BY_REASON)
+
+
+def test_bad_picture_is_a_bad_request(server: Server, call: Call) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        call(server.address, "translate", b"fail INVALID_PICTURE")
+    assert isinstance(caught.value, InvalidPicture)
+
+
+def test_reason_from_a_newer_server_keeps_its_name(server: Server, call: Call) -> None:
+    with pytest.raises(TranslationError) as caught:
+        call(server.address, "translate", b"fail DEADLINE_UNREACHABLE")
+    assert type(caught.value) is TranslationError
+    assert (caught.value.reason, caught.value.retry_after) == ("DEADLINE_UNREACHABLE", 0.125)
+
+
+def test_reasons_of_others_are_not_taken_for_ours(server: Server, call: Call) -> None:
+    with pytest.raises(TranslationError) as caught:
+        call(server.address, "translate", b"foreign")
+    assert (type(caught.value), caught.value.reason) == (TranslationError, "INTERNAL")
+
+
+def test_garbled_details_do_not_hide_the_error(server: Server, call: Call) -> None:
+    with pytest.raises(TranslationError, match="sentence of the server") as caught:
+        call(server.address, "translate", b"garbled")
+    assert caught.value.code is grpc.StatusCode.INTERNAL
+
+
+def test_error_can_be_quoted_without_having_named_the_request(server: Server, call: Call) -> None:
+    with pytest.raises(TranslationError) as caught:
+        call(server.address, "translate", b"fail INFERENCE_FAILED")
+    assert caught.value.request_id == server.service.requests[0].request_id != ""
+
+
+def test_unreachable_server_is_named(closed_address: str, call: Call) -> None:
+    with pytest.raises(Unreachable, match=closed_address) as caught:
+        call(closed_address, "translate", b"cat")
+    assert caught.value.reason == "UNREACHABLE"
+
+
+def test_server_of_another_kind_is_named(call: Call) -> None:
+    stranger = grpc.server(ThreadPoolExecutor(1))
+    address = f"127.0.0.1:{stranger.add_insecure_port('127.0.0.1:0')}"
+    stranger.start()
+    with pytest.raises(Unreachable, match=f"no Lapis server answers at {address}"):
+        call(address, "list_models")
+    stranger.stop(grace=None)
+
+
+def test_timeout_is_the_deadline(server: Server, call: Call) -> None:
+    with pytest.raises(DeadlineExceeded, match=f"no answer from {server.address} before the timeout"):
+        call(server.address, "translate", b"hold", timeout=0.05)
+
+
+def test_large_request_is_sent_again_when_the_server_is_not_ready(server: Server, call: Call) -> None:
+    picture = b"fail once NOT_READY ".ljust(2**20, b"x")
+    assert call(server.address, "translate", picture).picture == b"translated " + picture
+    assert len(server.service.requests) == 2
+
+
+def test_full_queue_is_left_to_the_caller(server: Server, call: Call) -> None:
+    with pytest.raises(QueueFull):
+        call(server.address, "translate", b"fail once QUEUE_FULL")
+    assert len(server.service.requests) == 1
+
+
+def test_models_are_described(server: Server, call: Call) -> None:
+    [model] = call(server.address, "list_models")
+    assert call(server.address, "get_model", "edges2emoji", "1") == model
+    assert (model.name, model.version, model.state, model.max_batch_size) == ("edges2emoji", "1", "ready", 8)
+    assert (model.input, model.output) == (PictureSpec(256, 256, 3), PictureSpec(-1, -1, 1))
+    assert model.metadata["data"]["licence"] == "CC BY-SA 4.0"
+
+
+def test_model_without_a_description_has_empty_metadata(server: Server, call: Call) -> None:
+    server.service.models = [v1.Model(name="bare", version="1", state=v1.MODEL_STATE_FAILED)]
+    assert call(server.address, "get_model").metadata == {}
+
+
+def test_unknown_model_is_not_found(server: Server, call: Call) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        call(server.address, "get_model", "edges2dogs")
+    assert caught.value.code is grpc.StatusCode.NOT_FOUND
+
+
+def test_state_from_a_newer_server_does_not_hide_the_models(server: Server, call: Call) -> None:
+    server.service.models = [v1.Model(name="odd", version="1", state=99)]  # type: ignore[arg-type]
+    assert [model.state for model in call(server.address, "list_models")] == ["unknown"]
+
+
+def test_errors_survive_a_trip_between_processes() -> None:
+    error = QueueFull("full", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 0.5, "42")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), vars(copy), str(copy)) == (QueueFull, vars(error), "full")
+
+
+def test_one_client_serves_many_threads(server: Server) -> None:
+    pictures = [str(number).encode() for number in range(64)]
+    with Client(server.address) as client, ThreadPoolExecutor(8) as threads:
+        answers = [translation.picture for translation in threads.map(client.translate, pictures)]
+    assert answers == [b"translated " + picture for picture in pictures]
+
+
+async def test_cancelled_call_is_cancelled_on_the_server(server: Server) -> None:
+    async with AsyncClient(server.address) as client:
+        call = asyncio.ensure_future(client.translate(b"hold"))
+        assert await asyncio.to_thread(server.service.held.wait, 30)
+        call.cancel()
+        assert await asyncio.to_thread(server.service.cancelled.wait, 30)
