@@ -69,7 +69,7 @@ def encode(picture: Pixels, format: Format, quality: int) -> bytes:  # noqa: A00
     check_output(format, quality, channels)
     if max(height, width) > _MAX_SIDE.get(format, max(height, width)):
         raise InvalidRequest(
-            f"{format.value} cannot hold {width} x {height} pixels; at most {_MAX_SIDE[format]} a side"
+            f"{format.value} cannot hold {width:,} x {height:,} pixels; at most {_MAX_SIDE[format]:,} along a side"
         )
     if format is Format.RAW:
         return picture.tobytes()

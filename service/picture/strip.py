@@ -8,6 +8,7 @@ not there cannot be expanded. Only the orientation is wanted of it all.
 from __future__ import annotations
 
 import struct
+import zlib
 
 from service.errors import InvalidPicture
 from service.picture.header import JPEG_SCAN, Header, jpeg_segments
@@ -46,6 +47,7 @@ def _strip_png(encoded: bytes) -> tuple[bytes, bytes]:
         length, kind = struct.unpack_from(">I4s", encoded, position)
         end = position + 12 + length
         if kind in _PNG_KEPT:
+            _check_sum(encoded, position + 4, end - 4)
             kept.append(encoded[position:end])
         elif kind == b"eXIf":
             exif = encoded[position + 8 : end - 4]
@@ -53,6 +55,13 @@ def _strip_png(encoded: bytes) -> tuple[bytes, bytes]:
             return b"".join(kept), exif
         position = end
     raise InvalidPicture(f"the PNG has more than {_MAX_CHUNKS:,} chunks; save it anew")
+
+
+def _check_sum(encoded: bytes, start: int, end: int) -> None:
+    """Raise InvalidPicture unless the checksum behind a chunk's kind and content is theirs; Pillow ignores it."""
+    (expected,) = struct.unpack_from(">I", encoded, end)
+    if zlib.crc32(memoryview(encoded)[start:end]) != expected:
+        raise InvalidPicture("the PNG is damaged: a checksum does not match; send it anew")
 
 
 def _strip_jpeg(encoded: bytes) -> tuple[bytes, bytes]:

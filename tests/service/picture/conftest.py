@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from service.picture.limits import Limits
@@ -14,27 +17,49 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Pixels = NDArray[np.uint8]
 
-@pytest.fixture
+# No test measures seconds, and this machine may be busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session")
 def limits() -> Limits:
     return Limits(max_bytes=20_000_000, max_side=8192, max_pixels=16_000_000)
 
 
 @pytest.fixture(scope="session")
-def drawing() -> NDArray[np.uint8]:
-    """Returns 60 x 90 RGB pixels on which no two orientations or channel orders look alike."""
+def gradients() -> Pixels:
+    """60 x 90 RGB pixels on which no two orientations or channel orders look alike."""
     y, x = np.mgrid[0:60, 0:90]
     return np.stack([x * 2, y * 4, 255 - x], axis=-1).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")
 def save() -> Callable[..., bytes]:
-    """Returns a function that has Pillow write an array or picture as a file of a format."""
+    """Has Pillow write an array or a picture as a file of a format, with its options."""
 
-    def save(picture: NDArray[Any] | Image.Image, format: str, **options: Any) -> bytes:  # noqa: A002
+    def save(picture: Pixels | Image.Image, file_format: str, **options: object) -> bytes:
         file = BytesIO()
         image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-        image.save(file, format, **options)
+        image.save(file, file_format, **options)
         return file.getvalue()
 
     return save
+
+
+@pytest.fixture(scope="session")
+def build_png() -> Callable[..., bytes]:
+    """Builds a PNG of any depth and colour type from one row, repeated, with more chunks before the pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    def build_png(size: tuple[int, int], depth: int, colour: int, row: bytes, *more: tuple[bytes, bytes]) -> bytes:
+        width, height = size
+        header = b"IHDR", struct.pack(">IIBB3x", width, height, depth, colour)
+        pixels = b"IDAT", zlib.compress((b"\0" + row) * height)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*given) for given in [header, *more, pixels, (b"IEND", b"")])
+
+    return build_png
