@@ -63,7 +63,7 @@ class Server:
                 return await self._serve(edge, http_socket, stop)
         except ExceptionGroup as group:
             if wrong := group.subgroup(StartupError):
-                raise wrong.exceptions[0] from group
+                raise _innermost(wrong) from group
             raise
         finally:
             await edge.stop(0)
@@ -120,3 +120,9 @@ class Server:
             "http_address": address_of(self.settings.http_host, self.http_port),
             "http_port": self.http_port,
         }
+
+
+def _innermost(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

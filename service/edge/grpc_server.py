@@ -43,13 +43,12 @@ class GrpcServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port, chosen where `port` is 0; raises StartupError."""
-        address = address_of(host, port)
+        # A plain socket goes first, because it can say why it cannot listen.
+        listen(host, port).close()
         try:
-            bound = self._server.add_insecure_port(address)
+            bound = self._server.add_insecure_port(address_of(host, port))
         except RuntimeError as error:
-            # gRPC does not say why; a plain socket does.
-            listen(host, port).close()
-            raise StartupError(f"cannot listen on {address}") from error
+            raise StartupError(f"gRPC cannot listen on {address_of(host, port)}") from error
         await self.health.update()
         await self._server.start()
         return bound

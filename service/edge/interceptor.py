@@ -30,6 +30,8 @@ _DETAILS = "grpc-status-details-bin"
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 # gRPC's own services (health, reflection) set their status themselves.
 _FOREIGN = "/grpc."
+# A caller whose deadline passes cancels on its own clock, which may run ahead of ours by this much (seconds).
+_JITTER = 0.1
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -106,5 +108,5 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 def _given_up(context: Context) -> grpc.StatusCode:
     """Tell why a handler was cancelled: gRPC does so when its caller leaves, and when the deadline passes."""
     remaining = context.time_remaining()
-    too_late = remaining is not None and remaining <= 0
+    too_late = remaining is not None and remaining < _JITTER
     return grpc.StatusCode.DEADLINE_EXCEEDED if too_late else grpc.StatusCode.CANCELLED

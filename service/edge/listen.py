@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from service.errors import StartupError
@@ -12,8 +13,11 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family)
+    except socket.gaierror as error:
+        raise StartupError(f"cannot listen on {address_of(host, port)}: {error.strerror}") from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        # Not the error's own text, to which the library adds the address once more.
+        reason = os.strerror(error.errno) if error.errno else error
         raise StartupError(f"cannot listen on {address_of(host, port)}: {reason}") from error
 
 

@@ -44,7 +44,7 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 def check(encoded: bytes, limits: Limits) -> Header:
-    """Check an encoded picture by its size and header alone, in microseconds and without decoding.
+    """Checks an encoded picture by its size and header alone, in microseconds and without decoding.
 
     Raises InvalidPicture for what is no PNG, JPEG or WebP file and PictureTooLarge for what exceeds a limit.
     """
@@ -55,7 +55,7 @@ def check(encoded: bytes, limits: Limits) -> Header:
 
 
 def decode(encoded: bytes, channels: int, limits: Limits) -> Pixels:
-    """Decode a PNG, JPEG or WebP file to [H, W, channels], grey (1 channel) or RGB (3).
+    """Decodes a PNG, JPEG or WebP file to [H, W, channels], grey (1 channel) or RGB (3).
 
     The EXIF orientation is applied, transparency laid over white, 16 bits a channel become 8, an animation gives its
     first frame. Raises InvalidPicture for a file that is damaged, incomplete or of another format, and PictureTooLarge.
@@ -70,7 +70,7 @@ def decode(encoded: bytes, channels: int, limits: Limits) -> Pixels:
 
 
 def from_raw(data: bytes, height: int, width: int, channels: int, *, model_channels: int, limits: Limits) -> Pixels:
-    """Take raw bytes, row by row with a pixel's channels side by side, as [height, width, model_channels].
+    """Takes raw bytes, row by row with a pixel's channels side by side, as [height, width, model_channels].
 
     Grey and RGB are converted to each other; any other number of channels must be the model's own. Raises
     InvalidPicture, also when the length is not height * width * channels, and PictureTooLarge. The array may be a
@@ -89,7 +89,7 @@ def from_raw(data: bytes, height: int, width: int, channels: int, *, model_chann
 
 
 def _read(file: bytes, header: Header) -> Pixels:
-    """Return [H, W, 1 or 3] for any kind of sample that the formats know, transparency laid over white."""
+    """Returns [H, W, 1 or 3] for any kind of sample that the formats know, transparency laid over white."""
     stored = _READERS[header.format](BytesIO(file))
     if stored.size != (header.width, header.height):
         raise ValueError("a second header contradicts the first")
@@ -105,7 +105,7 @@ def _read(file: bytes, header: Header) -> Pixels:
 
 
 def _from_sixteen_bits(grey: NDArray[np.uint16], transparent: int | None) -> Pixels:
-    """Keep the high byte of each sample, as Pillow does where there are several channels."""
+    """Keeps the high byte of each sample, as Pillow does where there are several channels."""
     pixels = (grey >> 8).astype(np.uint8)
     if transparent is not None:
         pixels[grey == transparent] = _WHITE
@@ -113,7 +113,7 @@ def _from_sixteen_bits(grey: NDArray[np.uint16], transparent: int | None) -> Pix
 
 
 def _scale_transparent_colour(stored: ImageFile, depth: int) -> None:
-    """Bring a PNG's transparent colour, given in the file's own bits, to the 8 that Pillow decodes to."""
+    """Brings a PNG's transparent colour, given in the file's own bits, to the 8 that Pillow decodes to."""
     match stored.mode, stored.info.get("transparency"):
         case "L", int(grey):
             stored.info["transparency"] = grey * _WHITE // (2**depth - 1)
@@ -122,14 +122,14 @@ def _scale_transparent_colour(stored: ImageFile, depth: int) -> None:
 
 
 def _over_white(rgba: Image.Image) -> Image.Image:
-    """Lay RGBA over white; Pillow's paste blends with each value rounded to the nearest."""
+    """Lays RGBA over white; Pillow's paste blends with each value rounded to the nearest."""
     canvas = Image.new("RGB", rgba.size, "white")
     canvas.paste(rgba, mask=rgba)
     return canvas
 
 
 def _convert(pixels: Pixels, channels: int) -> Pixels:
-    """Convert between grey and RGB; raise InvalidPicture for any other difference in channels."""
+    """Converts between grey and RGB; raises InvalidPicture for any other difference in channels."""
     match pixels.shape[2], channels:
         case given, wanted if given == wanted:
             return pixels

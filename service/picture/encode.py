@@ -42,7 +42,7 @@ _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
 
 def check_output(format: Format, quality: int, channels: int) -> None:  # noqa: A002 (the protocol's name)
-    """Raise InvalidRequest unless a picture of so many channels can be encoded in the format at the quality.
+    """Raises InvalidRequest unless a picture of so many channels can be encoded in the format at the quality.
 
     The quality is 1 to 100 for JPEG and WebP, or 0 for the default of 90; it must be 0 for the other formats.
     """
@@ -61,7 +61,7 @@ def check_output(format: Format, quality: int, channels: int) -> None:  # noqa: 
 
 
 def encode(picture: Pixels, format: Format, quality: int) -> bytes:  # noqa: A002
-    """Encode [H, W, C], grey, RGB or RGBA, as a file of the format, or as bare pixels for RAW.
+    """Encodes [H, W, C], grey, RGB or RGBA, as a file of the format, or as bare pixels for RAW.
 
     The quality is as for `check_output`. Raises InvalidRequest when the format cannot hold the picture.
     """

@@ -35,11 +35,11 @@ class Box:
     width: int
 
     def cut(self, picture: Pixels) -> Pixels:
-        """Return a view of that part of [H, W, C]."""
+        """Returns a view of that part of [H, W, C]."""
         return picture[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def scaled(self, rows: float, columns: float) -> Box:
-        """Return the same rectangle in a picture that is `rows` times as high and `columns` times as wide."""
+        """Returns the same rectangle in a picture that is `rows` times as high and `columns` times as wide."""
         height, width = max(1, round(self.height * rows)), max(1, round(self.width * columns))
         return Box(round(self.top * rows), round(self.left * columns), height, width)
 
@@ -55,7 +55,7 @@ class Placement:
 
 
 def fit(picture: Pixels, height: int, width: int, how: Fit) -> tuple[Pixels, Placement]:
-    """Bring [H, W, C] to [height, width, C].
+    """Brings [H, W, C] to [height, width, C].
 
     STRETCH ignores the aspect ratio; PAD keeps it and fills up with white, the picture in the middle; CROP keeps it and
     cuts off what is over, the same on both sides. The second result tells `restore` how to go back.
@@ -72,7 +72,7 @@ def fit(picture: Pixels, height: int, width: int, how: Fit) -> tuple[Pixels, Pla
 
 
 def restore(picture: Pixels, placement: Placement) -> Pixels:
-    """Bring what the model made of a picture back to the size of what was sent.
+    """Brings what the model made of a picture back to the size of what was sent.
 
     PAD's margins are taken off; after CROP the result has the size of the part that was kept. The model's output may be
     larger or smaller than its input.
@@ -82,14 +82,14 @@ def restore(picture: Pixels, placement: Placement) -> Pixels:
 
 
 def _kept(whole: Box, height: int, width: int) -> Box:
-    """Return the largest box in the middle of `whole` with the aspect ratio of height to width."""
+    """Returns the largest box in the middle of `whole` with the aspect ratio of height to width."""
     kept_height = min(whole.height, max(1, round(whole.width * height / width)))
     kept_width = min(whole.width, max(1, round(whole.height * width / height)))
     return _centred(kept_height, kept_width, whole.height, whole.width)
 
 
 def _padded(whole: Box, height: int, width: int) -> Box:
-    """Return the largest box in the middle of height x width with the aspect ratio of `whole`."""
+    """Returns the largest box in the middle of height x width with the aspect ratio of `whole`."""
     scale = min(height / whole.height, width / whole.width)
     return _centred(max(1, round(whole.height * scale)), max(1, round(whole.width * scale)), height, width)
 
@@ -99,7 +99,7 @@ def _centred(height: int, width: int, outer_height: int, outer_width: int) -> Bo
 
 
 def _resize(picture: Pixels, height: int, width: int) -> Pixels:
-    """Average areas along the sides that shrink, then interpolate cubically along those that grow.
+    """Averages areas along the sides that shrink, then interpolates cubically along those that grow.
 
     Both keep the middle of the picture in the middle. OpenCV's area method turns into another one when any side grows,
     hence one after the other.

@@ -38,7 +38,7 @@ class Header:
 
 
 def read_header(encoded: bytes) -> Header:
-    """Read the format and the size; raise InvalidPicture when the bytes are no PNG, JPEG or WebP file."""
+    """Reads the format and the size; raises InvalidPicture when the bytes are no PNG, JPEG or WebP file."""
     if not encoded:
         raise InvalidPicture(f"the picture is empty; {ACCEPTED}")
     try:
@@ -54,7 +54,7 @@ def read_header(encoded: bytes) -> Header:
 
 
 def jpeg_segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the kind, start and end of each segment of a JPEG up to the first scan's, its marker included."""
+    """Yields the kind, start and end of each segment of a JPEG up to the first scan's, its marker included."""
     position = 2
     for _ in range(_JPEG_MAX_SEGMENTS):
         position = encoded.find(b"\xff", position)  # anything else before a marker is skipped, as decoders do

@@ -16,12 +16,12 @@ class Limits:
     max_pixels: int
 
     def check_bytes(self, size: int) -> None:
-        """Raise PictureTooLarge for a file of more than `max_bytes` bytes."""
+        """Raises PictureTooLarge for a file of more than `max_bytes` bytes."""
         if size > self.max_bytes:
             raise PictureTooLarge(f"the picture has {size:,} bytes; at most {self.max_bytes:,} are accepted")
 
     def check_sides(self, height: int, width: int) -> None:
-        """Raise InvalidPicture where there is no pixel at all, PictureTooLarge where there are too many."""
+        """Raises InvalidPicture where there is no pixel at all, PictureTooLarge where there are too many."""
         if height < 1 or width < 1:
             raise InvalidPicture(f"the picture is {width} x {height} pixels; both sides must be at least 1")
         if max(height, width) > self.max_side:

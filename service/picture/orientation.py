@@ -30,7 +30,7 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def read_orientation(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, that an EXIF block gives; 1 where it gives none or makes no sense."""
+    """Returns the orientation, 1 to 8, that an EXIF block gives; 1 where it gives none or makes no sense."""
     tiff = exif.removeprefix(b"Exif\0\0")
     try:
         order = _BYTE_ORDERS[tiff[:4]]
@@ -46,5 +46,5 @@ def read_orientation(exif: bytes) -> int:
 
 
 def turn_upright(stored: Pixels, orientation: int) -> Pixels:
-    """Return [H, W, C] as it is to be seen; [W, H, C] for the orientations from 5 on."""
+    """Returns [H, W, C] as it is to be seen; [W, H, C] for the orientations from 5 on."""
     return np.ascontiguousarray(_TURNS[orientation](stored)) if orientation in _TURNS else stored

@@ -27,7 +27,7 @@ _JPEG_MAX_SCANS = 500
 
 
 def strip(encoded: bytes, header: Header) -> tuple[bytes, bytes]:
-    """Return a file with the same pixels and without metadata, and the EXIF block it had (empty: none).
+    """Returns a file with the same pixels and without metadata, and the EXIF block it had (empty: none).
 
     Raises InvalidPicture for what no writer makes, and struct.error where the file ends too early.
     """
@@ -58,7 +58,7 @@ def _strip_png(encoded: bytes) -> tuple[bytes, bytes]:
 
 
 def _check_sum(encoded: bytes, start: int, end: int) -> None:
-    """Raise InvalidPicture unless the checksum behind a chunk's kind and content is theirs; Pillow ignores it."""
+    """Raises InvalidPicture unless the checksum behind a chunk's kind and content is theirs; Pillow ignores it."""
     (expected,) = struct.unpack_from(">I", encoded, end)
     if zlib.crc32(memoryview(encoded)[start:end]) != expected:
         raise InvalidPicture("the PNG is damaged: a checksum does not match; send it anew")
@@ -79,7 +79,7 @@ def _strip_jpeg(encoded: bytes) -> tuple[bytes, bytes]:
 
 
 def _webp_exif(encoded: bytes) -> bytes:
-    """Return the EXIF chunk, which only the extended format (VP8X) has and announces by a flag."""
+    """Returns the EXIF chunk, which only the extended format (VP8X) has and announces by a flag."""
     position = 12
     if encoded[position : position + 4] != b"VP8X" or not encoded[position + 8] & 0x08:
         return b""

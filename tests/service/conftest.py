@@ -1,0 +1,250 @@
+"""Small real models, and real servers over them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import grpc
+import httpx
+import numpy as np
+import onnx
+import pytest
+from lapis.v1 import translation_pb2 as pb
+from lapis.v1 import translation_pb2_grpc as pb_grpc
+from onnx import TensorProto, helper, numpy_helper
+
+from service.engine.session import Engine
+from service.server import Server
+from service.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from service.registry import LoadedModel
+
+    Pixels = NDArray[np.uint8]
+
+SIDE = 8
+FORBIDDEN = 255
+# Rounds of the slow model per level of its brightest pixel; about a second at 100 levels.
+ROUNDS = 12
+
+
+class WriteModel(Protocol):
+    def __call__(
+        self,
+        path: Path,
+        kind: str = "invert",
+        *,
+        input_shape: tuple[int | str, ...] = ("N", SIDE, SIDE, 3),
+        metadata: Mapping[str, Any] | str | None = None,
+        **names: str,
+    ) -> Path: ...
+
+
+class Gate:
+    """Holds the engine's threads; `reached` says how many pictures came to it, run by run."""
+
+    def __init__(self, infer: Callable[[Engine, Sequence[Pixels]], list[Pixels]]) -> None:
+        self._infer = infer
+        self._opened = threading.Event()
+        self.reached: list[int] = []
+        self._opened.set()
+
+    def close(self) -> None:
+        self._opened.clear()
+        self.reached.clear()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def pass_through(self, engine: Engine, pictures: Sequence[Pixels]) -> list[Pixels]:
+        self.reached.append(len(pictures))
+        self._opened.wait()
+        return self._infer(engine, pictures)
+
+
+class Service:
+    """A running server and a client of it."""
+
+    def __init__(self, server: Server, channel: grpc.aio.Channel, stop: asyncio.Event) -> None:
+        self.server = server
+        self.stop = stop
+        self.channel = channel
+        self.stub: pb_grpc.TranslationServiceAsyncStub = pb_grpc.TranslationServiceStub(channel)
+
+    @property
+    def model(self) -> LoadedModel:
+        return self.server.registry.models[0].serving()
+
+    def translate(self, encoded: bytes, **fields: object) -> grpc.aio.UnaryUnaryCall[Any, pb.TranslateResponse]:
+        return self.stub.Translate(pb.TranslateRequest(encoded=encoded, **fields))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 (what is waited for may come about in any thread)
+            await asyncio.sleep(0)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        async with httpx.AsyncClient() as client:
+            return await client.get(f"http://127.0.0.1:{self.server.http_port}{path}", headers=headers)
+
+
+class Serving(Protocol):
+    def __call__(
+        self, models: Mapping[str, str], *, wait: bool = True, **settings: object
+    ) -> AbstractAsyncContextManager[Service]: ...
+
+
+class Repository(Protocol):
+    def __call__(self, models: Mapping[str, str]) -> Path: ...
+
+
+class Png(Protocol):
+    def __call__(self, level: int, height: int = SIDE, width: int = SIDE) -> bytes: ...
+
+
+@pytest.fixture(scope="session")
+def write_model() -> WriteModel:
+    """Writes a model: identity, invert, picky (fails on pixels of 255) or slow (the brighter, the slower)."""
+
+    def write(
+        path: Path,
+        kind: str = "invert",
+        *,
+        input_shape: tuple[int | str, ...] = ("N", SIDE, SIDE, 3),
+        metadata: Mapping[str, Any] | str | None = None,
+        image: str = "image",
+        translation: str = "translation",
+        element: int = TensorProto.UINT8,
+    ) -> Path:
+        nodes, weights = _KINDS[kind](image, translation)
+        shapes = [helper.make_tensor_value_info(name, element, input_shape) for name in (image, translation)]
+        graph = helper.make_graph(nodes, kind, shapes[:1], shapes[1:], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        if metadata is not None:
+            text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+            helper.set_model_props(model, {"lapis": text})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
+def _identity(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    return [helper.make_node("Identity", [image], [translation])], []
+
+
+def _invert(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    return [helper.make_node("BitwiseNot", [image], [translation])], []
+
+
+def _picky(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    table = numpy_helper.from_array(np.arange(FORBIDDEN, dtype=np.uint8), "table")
+    look_up = [
+        helper.make_node("Cast", [image], ["positions"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "positions"], [translation]),
+    ]
+    return look_up, [table]
+
+
+def _slow(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Multiply matrices, the more rounds the brighter the brightest pixel, then invert."""
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "matrix"], ["product"]),
+            helper.make_node("Identity", ["more"], ["again"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("more", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [512, 512]),
+        ],
+        [
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("product", TensorProto.FLOAT, [512, 512]),
+        ],
+    )
+    nodes = [
+        helper.make_node("Cast", [image], ["levels"], to=TensorProto.INT64),
+        helper.make_node("ReduceMax", ["levels"], ["brightest"], keepdims=0),
+        helper.make_node("Mul", ["brightest", "rounds"], ["trips"]),
+        helper.make_node("Loop", ["trips", "", "matrix"], ["worked"], body=body),
+        helper.make_node("ReduceSum", ["worked"], ["sum"], keepdims=0),
+        helper.make_node("IsNaN", ["sum"], ["failed"]),
+        helper.make_node("BitwiseNot", [image], ["inverted"]),
+        helper.make_node("Where", ["failed", image, "inverted"], [translation]),
+    ]
+    matrix = numpy_helper.from_array(np.eye(512, dtype=np.float32), "matrix")
+    return nodes, [matrix, numpy_helper.from_array(np.array(ROUNDS, dtype=np.int64), "rounds")]
+
+
+_KINDS = {"identity": _identity, "invert": _invert, "picky": _picky, "slow": _slow}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, write_model: WriteModel) -> Repository:
+    """Makes a model repository of `{"NAME/VERSION": kind}`."""
+
+    def make(models: Mapping[str, str]) -> Path:
+        root = tmp_path / "models"
+        root.mkdir()
+        for place, kind in models.items():
+            write_model(root / place / "model.onnx", kind)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def serving(repository: Repository) -> Serving:
+    """Runs a server, ready unless not waited for, on free ports and one run at a time on the CPU."""
+    small = {"port": 0, "http_port": 0, "device": "cpu", "concurrency": 1, "codec_threads": 1}
+
+    @asynccontextmanager
+    async def serve(models: Mapping[str, str], *, wait: bool = True, **settings: object) -> AsyncIterator[Service]:
+        server = Server(ServeSettings(models=repository(models), **{**small, **settings}))
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.run(stop))
+            await (server.ready if wait else server.listening).wait()
+            try:
+                async with grpc.aio.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+                    yield Service(server, channel, stop)
+            finally:
+                stop.set()
+
+    return serve
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Makes every run of an engine, once warm, wait until the gate is opened."""
+    gate = Gate(Engine.infer)
+
+    def infer(engine: Engine, pictures: Sequence[Pixels]) -> list[Pixels]:
+        return gate.pass_through(engine, pictures)
+
+    monkeypatch.setattr(Engine, "infer", infer)
+    yield gate
+    gate.open()
+
+
+@pytest.fixture(scope="session")
+def png() -> Png:
+    """Makes a PNG of one grey level all over, at the models' size unless told otherwise."""
+
+    def make(level: int, height: int = SIDE, width: int = SIDE) -> bytes:
+        return cv2.imencode(".png", np.full((height, width, 3), level, np.uint8))[1].tobytes()
+
+    return make

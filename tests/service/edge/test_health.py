@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+if TYPE_CHECKING:
+    from tests.service.conftest import Gate, Serving
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+NAMES = ["", "lapis.v1.TranslationService", "a", "b"]
+
+
+def of(name: str) -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=name)
+
+
+async def test_everything_serves_when_all_models_are_warm(serving: Serving) -> None:
+    async with serving({"a/1": "invert", "a/2": "invert", "b/1": "invert"}) as service:
+        health: Any = health_pb2_grpc.HealthStub(service.channel)
+        assert [(await health.Check(of(name))).status for name in NAMES] == [SERVING] * 4
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await health.Check(of("nobody"))
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_nothing_serves_before_it_is_warm(serving: Serving, gate: Gate) -> None:
+    gate.close()
+    async with serving({"a/1": "invert", "b/1": "invert"}, wait=False) as service:
+        health: Any = health_pb2_grpc.HealthStub(service.channel)
+        assert [(await health.Check(of(name))).status for name in NAMES] == [NOT_SERVING] * 4
+        watch = health.Watch(of(""))
+        assert (await watch.read()).status == NOT_SERVING
+        gate.open()
+        assert (await watch.read()).status == SERVING
+        service.stop.set()
+        assert (await watch.read()).status == NOT_SERVING
+        assert await watch.read() is grpc.aio.EOF, "watches end with the server instead of holding it up"
+
+
+async def test_server_describes_itself(serving: Serving) -> None:
+    async with serving({"a/1": "invert"}) as service:
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(service.channel)
+        asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+        (answer,) = [answer async for answer in reflection.ServerReflectionInfo(asked)]
+    assert {service.name for service in answer.list_services_response.service} == {
+        "lapis.v1.TranslationService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from service import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_json_is_one_event_a_line_for_us_and_for_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logs.log.info("serving", grpc_port=1)
+    logging.getLogger("some.library").warning("careful\nnow")
+    ours, theirs = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (ours["event"], ours["level"], ours["grpc_port"]) == ("serving", "info", 1)
+    assert (theirs["event"], theirs["level"]) == ("careful\nnow", "warning")
+    assert re.fullmatch(r"[-\d]+T[:.\d]+Z", ours["timestamp"])
+
+
+def test_exception_stays_within_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    logs.log.error("failed", exc_info=ValueError("why"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["exception"][0]["exc_value"] == "why"
+
+
+def test_level_keeps_out_what_is_less_severe(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("warning", "json")
+    logs.log.info("quiet")
+    logs.log.warning("loud")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "loud"
+
+
+def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "console")
+    logs.log.info("serving", grpc_port=1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"\[info +\] serving +grpc_port=1$", line)
+
+
+def test_where_nobody_watches_logs_are_json(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "auto")
+    logs.log.info("serving")
+    assert json.loads(capsys.readouterr().err)["event"] == "serving"
