@@ -40,6 +40,10 @@ SOME_FAILED = 1
 INTERRUPTED = 130
 
 
+class UnusableModel(Exception):
+    """A model that the server has, and that will never answer."""
+
+
 class Settings(CommandSettings):
     """Translate pictures with a Lapis server: files, and folders with all that is in them.
 
@@ -171,7 +175,11 @@ def translate(settings: Settings) -> int:
 async def _translate_all(settings: Settings, jobs: Sequence[Job], report: Report) -> None:
     async with AsyncClient(settings.server, timeout=settings.timeout) as client:
         # A wrong address or model is told once, before any folder is made, and not once for each picture.
-        await client.get_model(settings.model, settings.model_version)
+        model = await client.get_model(settings.model, settings.model_version)
+        if model.state == "failed":
+            raise UnusableModel(
+                f"the server could not load model {model.name} version {model.version}; its log says why"
+            )
         make_folders(jobs)
         await translate_files(
             client,
@@ -226,7 +234,7 @@ def _size(spec: PictureSpec) -> str:
 
 def main() -> NoReturn:
     """Is the command `lapis-translate`."""
-    run("lapis-translate", Settings, translate, (TranslationError, UnusablePaths))
+    run("lapis-translate", Settings, translate, (TranslationError, UnusableModel, UnusablePaths))
 
 
 if __name__ == "__main__":

@@ -109,6 +109,14 @@ def test_unknown_model_is_told_once_and_makes_nothing(command: Callable[..., End
     assert not Path("out").exists()
 
 
+def test_model_that_failed_to_load_is_not_waited_for(command: Callable[..., Ended], server: Server) -> None:
+    server.service.models = [v1.Model(name="edges2emoji", version="3", state=v1.MODEL_STATE_FAILED)]
+    ended = command(*pictures(a=b"a"), "--output", "out")
+    sentence = "the server could not load model edges2emoji version 3; its log says why"
+    assert ended == Ended(2, "", f"lapis-translate: error: {sentence}\n")
+    assert server.service.requests == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
