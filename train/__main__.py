@@ -33,6 +33,8 @@ def main() -> None:
 def command(settings: TrainSettings) -> int:
     """Trains as the settings say; returns 0, 1 where the run diverged, or 130 where it was interrupted."""
     run = prepare(settings)
+    if run.finished:
+        raise TrainError(f"{run.folder}: finished after {run.state.step} steps; --n-epochs or --max-steps adds more")
     print(_announcement(run))
     try:
         train(run)

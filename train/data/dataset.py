@@ -97,6 +97,8 @@ def epoch_loader(dataset: PairDataset, settings: TrainSettings, epoch: int, skip
         num_workers=settings.num_workers,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_ignore_interrupt,
+        # A generator of its own: the loader draws a seed when it starts, and a resumed epoch starts it once more.
+        generator=torch.Generator(),
     )
 
 
