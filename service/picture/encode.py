@@ -27,14 +27,6 @@ class Format(Enum):
     RAW = "raw"
 
 
-# Each row as its difference from the one above, then runs of equal bytes: two to three times as fast as trying all
-# filters, for about the same size (bench/codec.py).
-_PNG_OPTIONS = (
-    cv2.IMWRITE_PNG_FILTER,
-    cv2.IMWRITE_PNG_FILTER_UP,
-    cv2.IMWRITE_PNG_STRATEGY,
-    cv2.IMWRITE_PNG_STRATEGY_RLE,
-)
 _LOSSY = {Format.JPEG: cv2.IMWRITE_JPEG_QUALITY, Format.WEBP: cv2.IMWRITE_WEBP_QUALITY}
 _CHANNELS = {Format.PNG: (1, 3, 4), Format.JPEG: (1, 3), Format.WEBP: (1, 3)}
 _MAX_SIDE = {Format.JPEG: 65_500, Format.WEBP: 16_383}
@@ -74,7 +66,8 @@ def encode(picture: Pixels, format: Format, quality: int) -> bytes:  # noqa: A00
     if format is Format.RAW:
         return picture.tobytes()
     pixels = cv2.cvtColor(picture, _TO_OPENCV[channels]) if channels in _TO_OPENCV else picture
-    options = (_LOSSY[format], quality or DEFAULT_QUALITY) if format in _LOSSY else _PNG_OPTIONS
+    # OpenCV's own choice for PNG takes half the time of zlib's level 1 or less, at about its size (bench/codec.py).
+    options = (_LOSSY[format], quality or DEFAULT_QUALITY) if format in _LOSSY else ()
     written, encoded = cv2.imencode(f".{format.name.lower()}", pixels, options)
     if not written:
         raise RuntimeError(f"OpenCV could not write a {format.value} of shape {picture.shape}")

@@ -170,12 +170,15 @@ def test_transparent_grey_becomes_white(
     assert decode(file, 1, limits)[..., 0].tolist() == [expected]
 
 
-@pytest.mark.parametrize(("depth", "sample"), [(8, ">6B"), (16, ">6H")])
-def test_transparent_colour_becomes_white(depth: int, sample: str, build_png: BuildPng, limits: Limits) -> None:
-    scale = 257 if depth == 16 else 1
-    row = struct.pack(sample, *(value * scale for value in (1, 2, 3, 4, 5, 6)))
-    key = (b"tRNS", struct.pack(">3H", 4 * scale, 5 * scale, 6 * scale))
-    assert decode(build_png((2, 1), depth, RGB, row, key), 3, limits).tolist() == [[[1, 2, 3], [255, 255, 255]]]
+def test_transparent_colour_becomes_white(build_png: BuildPng, limits: Limits) -> None:
+    file = build_png((2, 1), 8, RGB, bytes([1, 2, 3, 4, 5, 6]), (b"tRNS", struct.pack(">3H", 4, 5, 6)))
+    assert decode(file, 3, limits).tolist() == [[[1, 2, 3], [255, 255, 255]]]
+
+
+def test_transparent_colour_of_sixteen_bits_becomes_white(build_png: BuildPng, limits: Limits) -> None:
+    row = struct.pack(">6H", 0x0180, 0x0280, 0x0380, 0x0481, 0x0582, 0x0683)
+    file = build_png((2, 1), 16, RGB, row, (b"tRNS", row[6:]))
+    assert decode(file, 3, limits).tolist() == [[[1, 2, 3], [255, 255, 255]]]
 
 
 def _inks() -> Image.Image:
@@ -232,12 +235,16 @@ def test_png_with_any_byte_overwritten_is_refused(gradients: Pixels, save: Save,
             decode(file[:position] + bytes([file[position] ^ 0x10]) + file[position + 1 :], 3, limits)
 
 
-def test_frame_that_contradicts_the_first_is_refused(gradients: Pixels, save: Save, limits: Limits) -> None:
-    file = save(gradients, "JPEG")
-    frame = file.index(b"\xff\xc0")
-    larger = b"\xff\xc0\x00\x11\x08" + struct.pack(">HH", 8000, 8000) + file[frame + 9 : frame + 19]
+def test_palette_picture_without_a_palette_is_refused(build_png: BuildPng, limits: Limits) -> None:
     with pytest.raises(InvalidPicture, match="damaged"):
-        decode(file[: frame + 19] + larger + file[frame + 19 :], 3, limits)
+        decode(build_png((4, 1), 8, PALETTE, bytes(4)), 3, limits)
+
+
+def test_second_header_cannot_smuggle_in_a_larger_picture(build_png: BuildPng) -> None:
+    larger = build_png((200, 200), 8, GREY, bytes(200))
+    file = build_png((10, 10), 8, GREY, b"")[:33] + larger[8:]
+    with pytest.raises(InvalidPicture, match="damaged"):
+        decode(file, 1, Limits(max_bytes=10_000, max_side=100, max_pixels=10_000))
 
 
 def test_decode_checks_the_limits_itself(gradients: Pixels, save: Save) -> None:
