@@ -31,7 +31,7 @@ def grid(state: State, dataset: PairDataset, settings: TrainSettings) -> Picture
         for index in spread(len(dataset)):
             real_A, real_B = dataset[0, index]
             fake_B = generator(real_A[None].to(state.device))[0]
-            rows.append(_beside([to_picture(tensor) for tensor in (real_A, fake_B, real_B)]))
+            rows.append(beside([to_picture(tensor) for tensor in (real_A, fake_B, real_B)]))
     return np.concatenate(rows)
 
 
@@ -42,9 +42,9 @@ def write_examples(folder: Path, dataset: PairDataset) -> None:
         write_png(folder / f"{dataset.pairs[index].name}.png", to_picture(dataset[0, index][0]))
 
 
-def spread(length: int) -> list[int]:
-    """Returns up to 8 indices, evenly spread."""
-    return list(dict.fromkeys(int(index) for index in np.linspace(0, length - 1, min(EXAMPLES, length)).round()))
+def spread(length: int, count: int = EXAMPLES) -> list[int]:
+    """Returns up to `count` indices below `length`, evenly spread."""
+    return [int(index) for index in np.linspace(0, length - 1, min(count, length)).round()]
 
 
 def as_tensorboard(picture: Picture) -> torch.Tensor:
@@ -52,7 +52,8 @@ def as_tensorboard(picture: Picture) -> torch.Tensor:
     return (to_tensor(picture) + 1) / 2
 
 
-def _beside(pictures: list[Picture]) -> Picture:
+def beside(pictures: list[Picture]) -> Picture:
+    """Puts uint8 pictures [H, W, 1 or 3] of one height into a row, with white between them: [h, w, 3]."""
     padded = [np.pad(_rgb(picture), ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for picture in pictures]
     return np.concatenate(padded, axis=1)
 

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data.layouts import PairsError
+from train.data.layouts import PairsError, find_pairs
+from train.data.pictures import write_png
 from train.pairs.build import build_openmoji, check
+from train.pairs.grid import write_grid
 from train.pairs.openmoji import Drawing, code_points, drawings, hold_out, pair, render
 
 CAT = "1F431"
@@ -67,8 +69,10 @@ def test_a_data_set_is_written_whole_with_its_licence(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "moji" / "pairs.json").read_text())
     assert description["licence"] == "CC BY-SA 4.0"
     assert description["pairs"] == counts
-    picture = cv2.imread(str(next((tmp_path / "moji" / "test").iterdir())))
-    assert picture.shape == (32, 64, 3)
+    for side in "AB":
+        picture = cv2.imread(str(next((tmp_path / "moji" / "test" / side).iterdir())))
+        assert picture is not None
+        assert picture.shape == (32, 32, 3)
     with pytest.raises(PairsError, match="exists already"):
         build_openmoji(tmp_path / "moji", size=32, test=4, seed=0, limit=40)
 
@@ -82,7 +86,8 @@ def test_nothing_is_left_behind_where_the_data_set_cannot_be_made(tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "openmoji or check"),
+        ([], "openmoji, check or grid"),
+        (["grid", "{empty}", "--translations", "{empty}", "--output", "grid.png"], "no pictures"),
         (["openmoji"], "openmoji --output is required"),
         (["openmoji", "--output", "/proc/moji"], "/proc/moji: cannot be written"),
         (["openmoji", "--output", "x", "--size", "1"], "openmoji --size"),
@@ -110,3 +115,18 @@ def test_checking_lists_what_is_bad(side_by_side: Path) -> None:
     done = subprocess.run([*arguments, "--skip-bad"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "train 6 pairs, val 1 pairs" in done.stdout
+
+
+def test_a_grid_shows_each_translation_between_its_pair(two_folders: Path, tmp_path: Path) -> None:
+    translations, output = tmp_path / "made", tmp_path / "new" / "grid.png"
+    translations.mkdir()
+    for name in ("1", "3"):
+        write_png(translations / f"{name}.png", np.full((64, 64, 3), int(name) * 50, np.uint8))
+    assert write_grid(output, find_pairs(two_folders).pairs, translations, rows=8) == 2
+    picture = cv2.imread(str(output))
+    assert picture is not None
+    assert picture.shape == (2 * 68, 3 * 68, 3)
+    assert (picture[:64, 68:132] == 50).all()
+    assert (picture[68:132, 68:132] == 150).all()
+    with pytest.raises(PairsError, match="no picture here"):
+        write_grid(output, find_pairs(two_folders).pairs, tmp_path / "new", rows=8)

@@ -8,12 +8,13 @@ from lapis.command import CommandSettings, run
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg, CliSubCommand, SettingsConfigDict
 
-from train.data.layouts import PairsError
+from train.data.layouts import PairsError, find_pairs
 from train.pairs.build import build_openmoji, check
+from train.pairs.grid import write_grid
 
 
 class OpenMoji(BaseModel):
-    """Makes a data set of OpenMoji drawings: black lines → the drawing in colour, side by side."""
+    """Makes a data set of OpenMoji drawings: black lines → the drawing in colour, in the folders A and B."""
 
     output: Path = Field(..., description="folder to write; must not exist, or be empty")
     size: int = Field(256, ge=16, le=2048, description="pixels a side of each picture")
@@ -31,6 +32,15 @@ class Check(BaseModel):
     skip_bad: bool = Field(False, description="count the bad pairs instead of failing on them")
 
 
+class Grid(BaseModel):
+    """Shows translations between the drawings they were made of and the targets: a row for each pair."""
+
+    data: CliPositionalArg[Path] = Field(..., description="folder of the pairs: one split of a data set")
+    translations: Path = Field(..., description="folder of pictures named as the pairs are")
+    output: Path = Field(..., description="PNG to write: columns A, translation, B")
+    rows: int = Field(8, ge=1, description="pairs to show, spread over those that were translated")
+
+
 class PairsSettings(CommandSettings):
     """Makes and checks data sets of pairs for lapis-train."""
 
@@ -38,6 +48,7 @@ class PairsSettings(CommandSettings):
 
     openmoji: CliSubCommand[OpenMoji] = Field(description="make a data set of OpenMoji drawings: lines → colour")
     check: CliSubCommand[Check] = Field(description="decode every picture of a data set and list what is wrong")
+    grid: CliSubCommand[Grid] = Field(description="picture of A, translation and B, a row for each pair")
 
 
 def main() -> None:
@@ -55,8 +66,12 @@ def pairs(settings: PairsSettings) -> int:
         asked = settings.check
         counts = check(asked.data, channels_A=asked.input_nc, channels_B=asked.output_nc, skip_bad=asked.skip_bad)
         print(f"{asked.data}: {_listed(counts)}, all sound")
+    elif settings.grid:
+        drawn = settings.grid
+        shown = write_grid(drawn.output, find_pairs(drawn.data).pairs, drawn.translations, drawn.rows)
+        print(f"{drawn.output}: {shown} rows of A, translation, B")
     else:
-        raise PairsError("name what to do: openmoji or check (see lapis-pairs --help)")
+        raise PairsError("name what to do: openmoji, check or grid (see lapis-pairs --help)")
     return 0
 
 

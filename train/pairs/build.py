@@ -9,10 +9,10 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
 from train.data.layouts import DESCRIPTION, PairsError, check_pairs, find_pairs, splits
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def build_openmoji(output: Path, *, size: int, test: int, seed: int, limit: int | None) -> dict[str, int]:
-    """Writes OpenMoji as side-by-side PNGs into output/train and output/test; returns the pairs of each.
+    """Writes OpenMoji as PNGs into output/{train,test}/{A,B}; returns the number of pairs of each split.
 
     `limit` takes only so many pairs, spread over the whole set. Raises PairsError where the folder is taken or cannot
     be written; nothing is left behind then.
@@ -33,14 +33,14 @@ def build_openmoji(output: Path, *, size: int, test: int, seed: int, limit: int 
     if limit is not None:
         drawings = drawings[:: math.ceil(len(drawings) / limit)]
     with _folder_made_whole(output) as folder:
-        for split in ("train", "test"):
-            (folder / split).mkdir()
+        for split, side in product(("train", "test"), "AB"):
+            (folder / split / side).mkdir(parents=True)
         names = _draw(drawings, folder / "train", size)
         held_out = openmoji.hold_out(names, test, seed)
         if len(held_out) >= len(names):
             raise PairsError(f"--test {test} leaves nothing to train on: there are {len(names)} pairs")
-        for name in held_out:
-            (folder / "train" / f"{name}.png").rename(folder / "test" / f"{name}.png")
+        for name, side in product(held_out, "AB"):
+            (folder / "train" / side / f"{name}.png").rename(folder / "test" / side / f"{name}.png")
         counts = {"train": len(names) - len(held_out), "test": len(held_out)}
         description = openmoji.DESCRIPTION | {"size": size, "seed": seed, "pairs": counts}
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -74,7 +74,8 @@ def _draw_one(drawing: openmoji.Drawing, *, folder: Path, size: int) -> str | No
     pair = openmoji.pair(drawing, size)
     if pair is None:
         return None
-    write_png(folder / f"{drawing.name}.png", np.concatenate(pair, axis=1))
+    for side, picture in zip("AB", pair, strict=True):
+        write_png(folder / side / f"{drawing.name}.png", picture)
     return drawing.name
 
 
