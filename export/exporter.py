@@ -1,0 +1,121 @@
+"""The export from end to end: read, freeze, trace, store, prove, write."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from export import card, checkpoint, describe, entry, graph, model_file, pictures, precision, proof, statistics
+from export.metadata import Data, Metadata, PictureSpec, Source
+from export.translator import Translator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    from export.checkpoint import Checkpoint
+    from export.metadata import BatchInvariance, Parity
+    from export.settings import ExportSettings
+    from export.statistics import Choice
+
+ROWS = 8  # pictures that go through all the batch sizes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is exported, and how: `given` and `made` are the two sides of the graph."""
+
+    settings: ExportSettings
+    source: Checkpoint
+    choice: Choice
+    given: PictureSpec
+    made: PictureSpec
+
+
+def export(settings: ExportSettings, folder: Path) -> None:
+    """Writes the model repository entry that the settings name from the checkpoint `folder`, telling what it does.
+
+    Raises an ExportError, and leaves nothing behind, where anything does not hold.
+    """
+    started = time.monotonic()
+    plan = _plan(settings, folder)
+    real = pictures.load(settings.pictures or folder / "examples", plan.given)
+    file = settings.entry.folder / entry.MODEL
+    with entry.staged(settings.entry.folder, force=settings.force) as staging:
+        model = _trace(plan)
+        description = _describe(plan, *_prove(plan, model, real))
+        model_file.attach(model, description)
+        (staging / entry.MODEL).write_bytes(model.SerializeToString())
+        card.write(staging, plan.source, description)
+    _tell("wrote", f"{file}, {file.stat().st_size / 1e6:.1f} MB, in {time.monotonic() - started:.0f} s")
+
+
+def _plan(settings: ExportSettings, folder: Path) -> Plan:
+    source = checkpoint.load(folder, settings.weights)
+    data, architecture = source.config.data, source.architecture
+    choice = statistics.choose(settings.statistics, architecture.norm, source.config.training.batch_size)
+    given = PictureSpec.of(data.height, data.width, architecture.input_nc)
+    made = PictureSpec.of(data.height, data.width, architecture.output_nc)
+    _tell("checkpoint", f"{folder}, step {source.config.step:,}, {_WEIGHTS[source.weights]} weights")
+    _tell("generator", f"{architecture.netG}, ngf {architecture.ngf}, {architecture.norm} norm")
+    _tell("graph", f"{_side(given)} → {_side(made)}, stored as {settings.precision}")
+    _tell("statistics", f"{choice.statistics} ({choice.reason})")
+    return Plan(settings, source, choice, given, made)
+
+
+def _trace(plan: Plan) -> onnx.ModelProto:
+    translator = Translator(statistics.freeze(plan.source.generator, plan.choice.statistics))
+    return precision.store(graph.to_onnx(translator, plan.given), plan.settings.precision)
+
+
+def _prove(plan: Plan, model: onnx.ModelProto, real: NDArray[np.uint8]) -> tuple[Parity, BatchInvariance]:
+    graph.check(model)
+    stored = model.SerializeToString()
+    session = proof.open_session(stored, plan.settings.device)
+    proof.prove_contract(session, plan.given, plan.made)
+    expected = proof.references(statistics.as_reference(plan.source.generator, plan.choice.statistics), real)
+    bounds = precision.bounds(plan.settings.precision, plan.settings.max_difference)
+    parity = proof.prove_values(session, real, expected, bounds)
+    _tell("parity", describe.parity(parity))
+    # A server may give a picture one thread or all; the arithmetic is split differently, so both are proven.
+    for threads in (1, proof.ALL_CORES):
+        rows = proof.prove_rows(proof.translate_with(proof.open_session(stored, threads=threads)), real[:ROWS])
+    _tell("batches", describe.rows(rows))
+    return parity, rows
+
+
+def _describe(plan: Plan, parity: Parity, rows: BatchInvariance) -> Metadata:
+    source = plan.source
+    return Metadata(
+        name=plan.settings.entry.name,
+        version=plan.settings.entry.version,
+        input=plan.given,
+        output=plan.made,
+        statistics=plan.choice.statistics,
+        precision=plan.settings.precision,
+        weights=source.weights,
+        generator=asdict(source.architecture),
+        source=Source(checkpoint_sha256=source.sha256, step=source.config.step),
+        data=Data.model_validate(source.config.data.model_dump()),
+        validation=source.metrics.validation,
+        baseline=source.metrics.baseline,
+        parity=parity,
+        batch_invariance=rows,
+        lapis_version=version("lapis"),
+    )
+
+
+_WEIGHTS = {"ema": "averaged (EMA)", "generator": "last"}
+
+
+def _side(spec: PictureSpec) -> str:
+    return f"{spec.dtype} [N, {spec.height}, {spec.width}, {spec.channels}]"
+
+
+def _tell(what: str, words: str) -> None:
+    print(f"{what:10}  {words}", flush=True)

@@ -1,0 +1,117 @@
+"""From PyTorch to an ONNX graph with readable names and nothing else in it."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import onnx
+import onnx_ir
+import torch
+
+from export.errors import GraphInvalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from export.metadata import PictureSpec
+    from export.translator import Translator
+
+INPUT = "image"
+OUTPUT = "translation"
+OPSET = 18  # the smallest that torch's exporter writes without converting back; nothing here needs a later one
+
+_LAYERS = {"Conv", "ConvTranspose", "InstanceNormalization"}
+
+
+def to_onnx(translator: Translator, spec: PictureSpec) -> onnx.ModelProto:
+    """Returns the graph of uint8 `image` [N, H, W, C_in] → uint8 `translation` [N, H, W, C_out], N dynamic.
+
+    Height, width and C_in are those of `spec`. Raises GraphInvalid where ONNX's own checker refuses the graph.
+    """
+    # Two rows: with one, torch would take the batch for a constant.
+    pictures = torch.zeros(2, spec.height, spec.width, spec.channels, dtype=torch.uint8)
+    with _quiet():
+        program = torch.onnx.export(
+            translator.eval(),
+            (pictures,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 (dynamo=True without a file always returns one)
+    _name(program.model.graph)
+    _strip(program.model)
+    model = onnx_ir.to_proto(program.model)
+    check(model)
+    return model
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Raises GraphInvalid where ONNX refuses the graph, shapes and types included."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphInvalid(f"ONNX refuses the graph: {' '.join(str(error).split())[:300]}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's remarks (a missing torchvision, its own deprecations) off the user's terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _name(graph: onnx_ir.Graph) -> None:
+    """Names nodes and weights after the modules they come from: down1/conv, down1.conv.weight."""
+    taken: set[str] = set()
+    for node in graph:
+        node.name = _free(_place(node), taken)
+        for value in node.outputs:
+            if value.name != OUTPUT:
+                value.name = node.name
+    for weight in list(graph.initializers.values()):
+        weight.name = str(weight.name).removeprefix("generator.")
+
+
+def _place(node: onnx_ir.Node) -> str:
+    """Returns the node's module as a path; what is no layer of its own is called by its operator there."""
+    scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "['']"))
+    module = scopes[-2] if len(scopes) > 1 else ""
+    parts = [part for part in module.removeprefix("generator").split(".") if part]
+    return "/".join(parts if node.op_type in _LAYERS and parts else [*parts, node.op_type])
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Returns the name, numbered from 2 where it is taken."""
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    taken.add(candidate)
+    return candidate
+
+
+def _strip(model: onnx_ir.Model) -> None:
+    """Takes out the exporter's notes, which hold stack traces with the paths of this machine."""
+    graph = model.graph
+    graph.name = "translator"
+    for item in (model, graph, *graph, *graph.inputs, *graph.initializers.values()):
+        item.metadata_props.clear()
+        item.doc_string = None
+    for node in graph:
+        for value in node.outputs:
+            value.metadata_props.clear()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import pytest
+
+from export.metadata import Metadata
+from export.model_file import attach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SIDE = {"height": 256, "width": 512, "channels": 3, "colour": "rgb"}
+METADATA = {
+    "name": "edges2emoji",
+    "version": "12",
+    "input": SIDE | {"channels": 1, "colour": "grey"},
+    "output": SIDE,
+    "statistics": "image",
+    "precision": "fp16-weights",
+    "weights": "ema",
+    "generator": {"netG": "unet_256", "ngf": 32},
+    "source": {"checkpoint_sha256": "ab" * 32, "step": 1200},
+    "data": {
+        "name": "openmoji",
+        "licence": "CC BY-SA 4.0",
+        "attribution": "All emojis designed by OpenMoji",
+        "url": "https://openmoji.org",
+        "train_pairs": 1892,
+        "validation_pairs": 100,
+    },
+    "validation": {"l1": 0.05, "psnr": 18.2, "ssim": 0.71, "pairs": 100},
+    "baseline": None,
+    "parity": {"pictures": 8, "max_difference": 1, "mean_difference": 0.001, "provider": "CPUExecutionProvider"},
+    "batch_invariance": {"batch_sizes": [1, 2, 3, 8], "max_difference": 0},
+    "lapis_version": "0.1.0",
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    content = onnx.ModelProto()
+    attach(content, Metadata.model_validate(METADATA))
+    onnx.save(content, path)
+    return path
+
+
+def test_table_has_a_line_for_each_thing_worth_knowing(model: Path, lapis_export: Callable[..., Any]) -> None:
+    ended = lapis_export("--describe", model)
+    assert (ended.code, ended.err) == (0, "")
+    table = dict(line.split("  ", maxsplit=1) for line in ended.out.splitlines())
+    table = {name: value.strip() for name, value in table.items()}
+    assert table["model"] == "edges2emoji, version 12"
+    assert table["input"] == "256 x 512 pixels (height x width), 1 channels (grey), uint8"
+    assert table["weights"] == "ema, fp16-weights"
+    assert table["validation"] == "L1 0.0500, PSNR 18.20 dB, SSIM 0.710 over 100 held-out pairs"
+    assert table["baseline"] == "not measured"
+    assert table["batches"] == "0 levels between batches of 1, 2, 3, 8"
+
+
+def test_json_is_what_the_file_holds(model: Path, lapis_export: Callable[..., Any]) -> None:
+    ended = lapis_export("--describe", model, "--json")
+    (held,) = onnx.load(model).metadata_props
+    assert json.loads(ended.out) == json.loads(held.value)
+
+
+def test_description_replaces_an_older_one_and_leaves_others(model: Path) -> None:
+    content = onnx.load(model)
+    content.metadata_props.add(key="author", value="someone")
+    attach(content, Metadata.model_validate(METADATA | {"version": "13"}))
+    held = {entry.key: entry.value for entry in content.metadata_props}
+    assert len(content.metadata_props) == 2
+    assert held["author"] == "someone"
+    assert json.loads(held["lapis"])["version"] == "13"
+
+
+def test_description_of_a_later_lapis_is_read(model: Path, lapis_export: Callable[..., Any]) -> None:
+    content = onnx.load(model)
+    content.metadata_props[0].value = json.dumps(json.loads(content.metadata_props[0].value) | {"new": {"field": 1}})
+    onnx.save(content, model)
+    assert lapis_export("--describe", model).code == 0
+
+
+def spoil(model: Path, how: str) -> None:
+    content = onnx.load(model)
+    if how == "not ONNX":
+        model.write_bytes(b"\x89PNG\r\n" * 40)
+    elif how == "missing":
+        model.unlink()
+    elif how == "none":
+        del content.metadata_props[:]
+        onnx.save(content, model)
+    else:
+        content.metadata_props[0].value = how
+        onnx.save(content, model)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("missing", "No such file or directory"),
+        ("not ONNX", "is not an ONNX file"),
+        ("none", "carries no 'lapis' metadata"),
+        ("{", "Invalid JSON"),
+        ('{"format": "lapis-model/9"}', "metadata format"),
+    ],
+)
+def test_file_without_a_description_is_told_in_one_line(
+    model: Path, lapis_export: Callable[..., Any], how: str, expected: str
+) -> None:
+    spoil(model, how)
+    ended = lapis_export("--describe", model)
+    assert (ended.code, ended.out) == (2, "")
+    assert len(ended.err.splitlines()) == 1
+    assert str(model) in ended.err
+    assert expected in ended.err
