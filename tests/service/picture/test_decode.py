@@ -199,9 +199,13 @@ def test_cmyk_jpeg_without_adobes_mark_comes_out_as_elsewhere(save: Save, limits
     assert np.array_equal(decode(unmarked, 3, limits), np.asarray(Image.open(BytesIO(unmarked)).convert("RGB")))
 
 
-def test_rgb_jpeg_marked_by_adobe_comes_out_in_its_colours(gradients: Pixels, save: Save, limits: Limits) -> None:
-    pixels = decode(save(gradients, "JPEG", quality=95, keep_rgb=True), 3, limits)
-    assert np.abs(pixels.astype(int) - gradients).max() < 12
+def test_rgb_jpeg_that_only_adobes_mark_tells_comes_out_in_its_colours(
+    gradients: Pixels, save: Save, limits: Limits
+) -> None:
+    file = bytearray(save(gradients, "JPEG", quality=95, keep_rgb=True))
+    frame, scan = file.index(b"\xff\xc0"), file.index(b"\xff\xda")
+    file[frame + 10 : frame + 19 : 3] = file[scan + 5 : scan + 11 : 2] = bytes([1, 2, 3])  # were R, G, B
+    assert np.abs(decode(bytes(file), 3, limits).astype(int) - gradients).max() < 12
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP"])
