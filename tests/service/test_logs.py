@@ -34,11 +34,21 @@ def test_json_is_one_event_a_line_for_us_and_for_libraries(capsys: pytest.Captur
     assert re.fullmatch(r"[-\d]+T[:.\d]+Z", ours["timestamp"])
 
 
-def test_exception_stays_within_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+def look_up(picture: str) -> str:
+    return {}[len(picture)]
+
+
+def test_exception_stays_within_its_line_and_keeps_what_callers_sent_to_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     logs.configure("info", "json")
-    logs.log.error("failed", exc_info=ValueError("why"))
+    try:
+        look_up("private" * 3)
+    except KeyError as error:
+        logs.log.error("failed", exc_info=error)
     (line,) = capsys.readouterr().err.splitlines()
-    assert json.loads(line)["exception"][0]["exc_value"] == "why"
+    assert json.loads(line)["exception"][0]["exc_value"] == "21"
+    assert "privateprivate" not in line
 
 
 def test_level_keeps_out_what_is_less_severe(capsys: pytest.CaptureFixture[str]) -> None:
