@@ -9,6 +9,7 @@ import torch
 
 from train.data.dataset import to_picture, to_tensor
 from train.data.pictures import write_png
+from train.data.rows import beside, spread
 from train.validation import inference
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from train.data.pictures import Picture
     from train.settings import TrainSettings
     from train.state import State
-
-EXAMPLES = 8
-GAP = 4  # white pixels between pictures
 
 
 @torch.no_grad()
@@ -42,22 +40,6 @@ def write_examples(folder: Path, dataset: PairDataset) -> None:
         write_png(folder / f"{dataset.pairs[index].name}.png", to_picture(dataset[0, index][0]))
 
 
-def spread(length: int, count: int = EXAMPLES) -> list[int]:
-    """Returns up to `count` indices below `length`, evenly spread."""
-    return [int(index) for index in np.linspace(0, length - 1, min(count, length)).round()]
-
-
 def as_tensorboard(picture: Picture) -> torch.Tensor:
     """Turns uint8 [H, W, 3] into float [3, H, W] in [0, 1]."""
     return (to_tensor(picture) + 1) / 2
-
-
-def beside(pictures: list[Picture]) -> Picture:
-    """Puts uint8 pictures [H, W, 1 or 3] of one height into a row, with white between them: [h, w, 3]."""
-    padded = [np.pad(_rgb(picture), ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for picture in pictures]
-    return np.concatenate(padded, axis=1)
-
-
-def _rgb(picture: Picture) -> Picture:
-    """Shows grey as grey; of other channel counts the first."""
-    return picture if picture.shape[2] == 3 else np.repeat(picture[..., :1], 3, axis=2)

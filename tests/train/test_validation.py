@@ -11,8 +11,9 @@ from skimage.metrics import structural_similarity
 
 from train.data.dataset import PairDataset
 from train.data.layouts import find_pairs
+from train.data.rows import GAP, spread
 from train.ema import update_average
-from train.grids import GAP, grid, spread
+from train.grids import grid
 from train.losses import gan_loss
 from train.settings import TrainSettings
 from train.state import State, new_state
@@ -79,10 +80,10 @@ def test_the_average_forgets_the_first_weights_and_follows_slowly() -> None:
         update_average(average, network, 0.9, step)
     assert float(average.weight) == pytest.approx(1, abs=1e-3)
     torch.nn.init.constant_(network.weight, 2.0)
-    network.running_mean += 5  # type: ignore[operator]
+    network.running_mean += 5
     update_average(average, network, 0.9, 1000)
     assert float(average.weight) == pytest.approx(1.1, abs=1e-3)
-    assert float(average.running_mean) == pytest.approx(0.5, abs=1e-3)  # type: ignore[arg-type]
+    assert float(average.running_mean) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_gan_losses_are_lowest_where_the_logits_are_right() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from train.data.layouts import PairsError, read_pair
 from train.data.pictures import UnreadablePicture, read_picture, resize, write_png
-from train.grids import beside, spread
+from train.data.rows import beside, spread
 
 if TYPE_CHECKING:
     from pathlib import Path
