@@ -6,7 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from service.engine.session import Engine
+from service.engine.session import Engine, one_line
+from service.errors import InferenceFailed, StartupError
 from service.registry import LoadedModel
 from service.scheduler.admission import Admission
 from service.scheduler.batcher import Batcher
@@ -45,7 +46,10 @@ async def load(file: ModelFile, settings: ServeSettings, metrics: Metrics) -> Lo
 
 def _load_warm(file: ModelFile, settings: ServeSettings) -> Engine:
     engine = Engine(file.path, settings.device, settings.threads_per_run)
-    engine.warm_up({1, settings.capacity(on_gpu=engine.on_gpu).max_batch_size})
+    try:
+        engine.warm_up({1, settings.capacity(on_gpu=engine.on_gpu).max_batch_size})
+    except InferenceFailed as error:
+        raise StartupError(f"{file.path}: the model fails on a blank picture: {one_line(error.__cause__)}") from error
     return engine
 
 

@@ -70,11 +70,11 @@ class ServeSettings(CommandSettings):
 
     @model_validator(mode="after")
     def _queue_takes_the_largest_picture(self) -> ServeSettings:
-        if self.max_queue_bytes < self.max_message_bytes:
+        largest = 2 * self.max_message_bytes  # what comes in, and an answer of the same size
+        if self.max_queue_bytes < largest:
             raise ValueError(
                 f"--max-queue-bytes: {self.max_queue_bytes:,} is less than the largest request that the limits on "
-                f"pictures allow ({self.max_message_bytes:,}); raise it, or lower --max-picture-bytes or "
-                "--max-picture-pixels"
+                f"pictures allow ({largest:,}); raise it, or lower --max-picture-bytes or --max-picture-pixels"
             )
         return self
 

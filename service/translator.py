@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.engine.contract import PictureShape
+    from service.engine.session import Engine
     from service.metrics import Metrics
     from service.picture.encode import Format
     from service.picture.fit import Fit, Placement
@@ -91,8 +92,7 @@ class Translator:
     async def translate(self, model: ModelVersion, order: Order) -> Translation:
         """Translate one picture; raises any of the errors in `service.errors`."""
         loaded = model.serving()
-        with loaded.admission.admit(order.nbytes + loaded.engine.input.nbytes):
-            self._check(order, loaded.engine.output)
+        with loaded.admission.admit(self._checked_size(order, loaded.engine)):
             started = time.monotonic()
             picture, placement = await self._in_thread(lambda: _decode(order, loaded.engine.input, self._limits))
             decoded = time.monotonic()
@@ -106,13 +106,16 @@ class Translator:
         self._metrics.stages(model.name, model.version, timings)
         return Translation(data, *shape, timings)
 
-    def _check(self, order: Order, output: PictureShape) -> None:
-        """Refuse what can be refused before decoding."""
-        check_output(order.format, order.quality, output.channels)
-        if isinstance(order.picture, bytes):
-            check(order.picture, self._limits)
-        else:
-            self._limits.check_sides(order.picture.height, order.picture.width)
+    def _checked_size(self, order: Order, engine: Engine) -> int:
+        """Return the bytes that the order will hold: as it came, at the model's size, and as pixels of the answer.
+
+        This costs microseconds. What can be refused without decoding is refused here.
+        """
+        check_output(order.format, order.quality, engine.output.channels)
+        sent = order.picture if isinstance(order.picture, RawPicture) else check(order.picture, self._limits)
+        self._limits.check_sides(sent.height, sent.width)
+        answer = sent.height * sent.width * engine.output.channels if order.at_input_size else engine.output.nbytes
+        return order.nbytes + engine.input.nbytes + answer
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._codec, work)

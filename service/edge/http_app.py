@@ -24,7 +24,9 @@ class HttpServer(uvicorn.Server):
     """Uvicorn without its signal handlers: when the process ends is not for one of its servers to say."""
 
     def __init__(self, app: Starlette) -> None:
-        super().__init__(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
+        # A client that does not read must not hold up the end.
+        quiet = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        super().__init__(quiet)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -87,7 +87,7 @@ def _open(path: Path, device: Device, threads: int) -> onnxruntime.InferenceSess
         with contextlib.redirect_stdout(io.StringIO()):
             session = onnxruntime.InferenceSession(path, _options(threads), providers=wanted)
     except Exception as error:
-        raise StartupError(f"{path}: ONNX Runtime cannot load it: {_one_line(error)}") from error
+        raise StartupError(f"{path}: ONNX Runtime cannot load it: {one_line(error)}") from error
     # Otherwise a run that fails on the GPU would go on, unasked, on the CPU.
     session.disable_fallback()
     return session
@@ -103,5 +103,6 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: BaseException | None) -> str:
+    """Return what an error says without its line breaks."""
     return " ".join(str(error).split())

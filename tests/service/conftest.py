@@ -114,7 +114,7 @@ class Png(Protocol):
 
 @pytest.fixture(scope="session")
 def write_model() -> WriteModel:
-    """Writes a model: identity, invert, picky (fails on pixels of 255) or slow (the brighter, the slower)."""
+    """Writes a model: identity, invert, picky (fails on pixels of 255), broken (on all) or slow (when bright)."""
 
     def write(
         path: Path,
@@ -157,6 +157,13 @@ def _picky(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onn
     return look_up, [table]
 
 
+def _broken(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Look every pixel up beyond the end of the table."""
+    look_up, (table,) = _picky("beyond", translation)
+    beyond = helper.make_node("BitwiseOr", [image, "last"], ["beyond"])
+    return [beyond, *look_up], [table, numpy_helper.from_array(np.array(FORBIDDEN, np.uint8), "last")]
+
+
 def _slow(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """Multiply matrices, the more rounds the brighter the brightest pixel, then invert."""
     body = helper.make_graph(
@@ -189,7 +196,7 @@ def _slow(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx
     return nodes, [matrix, numpy_helper.from_array(np.array(ROUNDS, dtype=np.int64), "rounds")]
 
 
-_KINDS = {"identity": _identity, "invert": _invert, "picky": _picky, "slow": _slow}
+_KINDS = {"identity": _identity, "invert": _invert, "picky": _picky, "broken": _broken, "slow": _slow}
 
 
 @pytest.fixture

@@ -193,6 +193,26 @@ async def test_broken_model_is_named_in_the_last_line(tmp_path: Path, write_mode
     assert last.startswith(f"lapis-serve: error: {bad}: ONNX Runtime cannot load it: ")
 
 
+async def test_model_that_fails_on_its_first_picture_is_named(repository: Repository) -> None:
+    models = repository({"m/1": "broken"})
+    async with lapis_serve("--models", models) as process:
+        assert await process.end() == 2
+    assert process.lines[-1].startswith(
+        f"lapis-serve: error: {models}/m/1/model.onnx: the model fails on a blank picture"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+async def test_unreadable_model_is_named(repository: Repository) -> None:
+    models = repository({"m/1": "invert"})
+    (models / "m/1/model.onnx").chmod(0)
+    async with lapis_serve("--models", models) as process:
+        assert await process.end() == 2
+    assert process.lines == [
+        f"lapis-serve: error: the model repository cannot be read: {models}/m/1/model.onnx: Permission denied"
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -176,7 +176,7 @@ async def test_several_models_without_a_default_must_be_named(serving: Serving, 
             assert "a, b" in str(refused.value.details())
 
 
-async def test_full_queue_refuses_with_when_to_come_back_and_before_decoding(
+async def test_full_queue_refuses_with_when_to_come_back(
     serving: Serving, png: Png, gate: Gate, reason: Reason, details: Details
 ) -> None:
     async with serving({"invert/1": "invert"}, max_queue=2) as service:
@@ -184,14 +184,29 @@ async def test_full_queue_refuses_with_when_to_come_back_and_before_decoding(
         accepted = [asyncio.ensure_future(service.translate(png(0))) for _ in range(2)]
         await service.until(lambda: service.model.admission.requests == 2)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            # Not even looked at: as a picture it would be INVALID_ARGUMENT.
-            await service.translate(b"no picture")
+            await service.translate(png(0))
         gate.open()
         await asyncio.gather(*accepted)
     assert refused.value.code() is Code.RESOURCE_EXHAUSTED
     assert reason(refused.value) == "QUEUE_FULL"
     retry: Any = details(refused.value, error_details_pb2.RetryInfo)
     assert retry.retry_delay.ToNanoseconds() > 0
+
+
+async def test_request_counts_with_all_the_bytes_that_it_will_hold(serving: Serving, png: Png, gate: Gate) -> None:
+    async with serving({"invert/1": "invert"}) as service:
+        gate.close()
+        sent = png(0, 100, 90)
+        small = asyncio.ensure_future(service.translate(sent))
+        await service.until(lambda: gate.reached == [1])
+        assert service.model.admission.bytes == len(sent) + 2 * 8 * 8 * 3
+        output = pb.OutputOptions(size=pb.OUTPUT_SIZE_INPUT)
+        large = asyncio.ensure_future(service.translate(sent, output=output))
+        await service.until(lambda: service.model.admission.requests == 2)
+        assert service.model.admission.bytes == 2 * len(sent) + 3 * 8 * 8 * 3 + 100 * 90 * 3
+        gate.open()
+        await asyncio.gather(small, large)
+        assert service.model.admission.bytes == 0
 
 
 async def test_batches_form_while_the_engine_is_busy(serving: Serving, png: Png, gate: Gate) -> None:
