@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
@@ -16,11 +17,10 @@ from tqdm import tqdm
 # Read when gRPC is imported: its notes on connections are not for the reader of a command's output.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from lapis.bulk import Outcome, Retry, translate_files
+from lapis.bulk import Outcome, Retry, patiently, translate_files
 from lapis.client import (
     DEFAULT_ADDRESS,
     AsyncClient,
-    Client,
     Fit,
     Size,
     TranslateOptions,
@@ -72,9 +72,10 @@ class Settings(CommandSettings):
     quality: int = Field(0, ge=0, le=100, description="quality of jpeg and webp, 1 to 100; the server's 90 where 0")
     size: Size = Field("model", description="size of the outputs: the model's, or that of the input picture")
     timeout: PositiveFloat = Field(60.0, description="seconds that a picture may take on the server, waiting included")
+    connect_timeout: float = Field(10.0, ge=0, description="seconds to wait for a server that is not there yet")
     concurrency: PositiveInt = Field(8, description="pictures in flight at a time")
     retry_max_time: float = Field(
-        60.0, ge=0, description="seconds to wait in all, for each picture, while the server is full, loading or away"
+        60.0, ge=0, description="seconds to wait in all, for each picture, while the server is full, loading or gone"
     )
 
     @field_validator("server")
@@ -159,7 +160,7 @@ class Report:
 def translate(settings: Settings) -> int:
     """Does what the settings say; returns the exit code."""
     if settings.models:
-        return _list_models(settings)
+        return asyncio.run(_list_models(settings))
     output = settings.output or Path()
     jobs = plan(settings.inputs, output, EXTENSIONS[settings.file_format], overwrite=settings.overwrite)
     report = Report(len(jobs))
@@ -175,7 +176,8 @@ def translate(settings: Settings) -> int:
 async def _translate_all(settings: Settings, jobs: Sequence[Job], report: Report) -> None:
     async with AsyncClient(settings.server, timeout=settings.timeout) as client:
         # A wrong address or model is told once, before any folder is made, and not once for each picture.
-        model = await client.get_model(settings.model, settings.model_version)
+        find = partial(client.get_model, settings.model, settings.model_version)
+        model = await patiently(find, Retry(settings.connect_timeout))
         if model.state == "failed":
             raise UnusableModel(
                 f"the server could not load model {model.name} version {model.version}; its log says why"
@@ -205,9 +207,9 @@ def _reason(error: TranslationError | OSError) -> str:
     return f"{error} ({error.reason})" if isinstance(error, TranslationError) else (error.strerror or str(error))
 
 
-def _list_models(settings: Settings) -> int:
-    with Client(settings.server, timeout=settings.timeout) as client:
-        rows = [_row(model) for model in client.list_models()]
+async def _list_models(settings: Settings) -> int:
+    async with AsyncClient(settings.server, timeout=settings.timeout) as client:
+        rows = [_row(model) for model in await patiently(client.list_models, Retry(settings.connect_timeout))]
     table = [("MODEL", "VERSION", "STATE", "INPUT", "OUTPUT", "PROVIDER", "MAX BATCH"), *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:

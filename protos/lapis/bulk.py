@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from lapis.client import NotReady, QueueFull, TranslationError, Unreachable
 from lapis.plan import Job, write
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from lapis.client import AsyncClient, TranslateOptions, Translation
+
+T = TypeVar("T")
 
 _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 8.0
@@ -28,7 +31,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Retry:
-    """For how many seconds of waiting in all a picture is sent again, and how the waiting is done."""
+    """For how many seconds of waiting in all a call is made again, and how the waiting is done."""
 
     max_time: float
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -66,7 +69,7 @@ async def _worker(
 ) -> None:
     for job in waiting:
         try:
-            translation = await _translate(client, job, options, retry)
+            translation = await patiently(partial(client.translate, job.source, **options), retry)
             await asyncio.to_thread(write, job.target, translation.picture)
         except Unreachable:
             raise
@@ -76,12 +79,12 @@ async def _worker(
             report(Outcome(job, translation))
 
 
-async def _translate(client: AsyncClient, job: Job, options: TranslateOptions, retry: Retry) -> Translation:
-    """Sends the picture until it is taken, or until waiting any longer would exceed `retry.max_time`."""
+async def patiently(call: Callable[[], Awaitable[T]], retry: Retry) -> T:
+    """Makes the call until the server takes it, or until waiting any longer would exceed `retry.max_time`."""
     waited, wait = 0.0, _FIRST_WAIT
     while True:
         try:
-            return await client.translate(job.source, **options)
+            return await call()
         except (QueueFull, NotReady, Unreachable) as error:
             pause = error.retry_after or wait
             if waited + pause > retry.max_time:

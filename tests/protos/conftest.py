@@ -17,7 +17,7 @@ from lapis.v1 import translation_pb2 as v1
 from lapis.v1.translation_pb2_grpc import TranslationServiceServicer, add_TranslationServiceServicer_to_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # What service/ answers with; QUEUE_FULL comes with a RetryInfo.
 CODES = {
@@ -147,13 +147,13 @@ def _answer(request: v1.TranslateRequest) -> v1.TranslateResponse:
 
 
 class Server:
-    """The service behind a port of its own."""
+    """The service behind a port of its own, unless an address is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1:0") -> None:
         self.service = Service()
         self._grpc = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 2**25)])
         add_TranslationServiceServicer_to_server(self.service, self._grpc)
-        self.address = f"127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._grpc.add_insecure_port(address)}"
         self._grpc.start()
 
     def stop(self) -> None:
@@ -167,6 +167,20 @@ def server() -> Iterator[Server]:
     server = Server()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[str], Server]]:
+    """Starts a server at an address, later than its callers."""
+    servers: list[Server] = []
+
+    def start(address: str) -> Server:
+        servers.append(Server(address))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from lapis.client import AsyncClient, QueueFull, Translation, TranslationError, 
 from lapis.plan import Job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Server
@@ -96,6 +97,20 @@ async def test_waits_double_where_the_server_names_none(closed_address: str, tmp
     with pytest.raises(Unreachable):
         await bulk(closed_address, jobs(tmp_path, b"a"), retry=Retry(2, waits))
     assert waits.seconds == [0.25, 0.5, 1.0]
+
+
+async def test_server_that_comes_back_gets_the_picture(
+    closed_address: str, serve: Callable[[str], Server], tmp_path: Path
+) -> None:
+    servers: list[Server] = []
+
+    async def meanwhile_it_starts(_: float) -> None:
+        if not servers:
+            servers.append(serve(closed_address))
+
+    [outcome] = await bulk(closed_address, jobs(tmp_path, b"a"), retry=Retry(60, meanwhile_it_starts))
+    assert isinstance(outcome.result, Translation)
+    assert len(servers[0].service.requests) == 1
 
 
 async def test_bad_picture_is_not_sent_again(server: Server, tmp_path: Path) -> None:

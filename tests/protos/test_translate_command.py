@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -96,11 +97,23 @@ def test_only_picture_that_fails_is_exit_code_1(command: Callable[..., Ended]) -
 def test_unreachable_server_is_exit_code_2_and_makes_nothing(
     command: Callable[..., Ended], closed_address: str
 ) -> None:
-    ended = command(*pictures(a=b"a", b=b"b"), "--output", "out", server=closed_address)
+    options = ["--output", "out", "--connect-timeout", "0"]
+    ended = command(*pictures(a=b"a", b=b"b"), *options, server=closed_address)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(f"lapis-translate: error: no Lapis server answers at {closed_address}: ")
     assert ended.err.count("\n") == 1
     assert not Path("out").exists()
+
+
+def test_server_that_is_still_starting_is_waited_for(closed_address: str, serve: Callable[[str], Server]) -> None:
+    host, _, port = closed_address.partition(":")
+    with socket.create_server((host, int(port))) as early:
+        process = _start(closed_address, "--models", "--connect-timeout", "30")
+        early.accept()[0].close()  # the command has tried, and found no server
+    serve(closed_address)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("MODEL ")
 
 
 def test_unknown_model_is_told_once_and_makes_nothing(command: Callable[..., Ended]) -> None:
@@ -171,10 +184,10 @@ def test_models_are_listed_as_a_table(command: Callable[..., Ended], server: Ser
     )
 
 
-def _start(server: Server, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def _start(address: str, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPIS_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "lapis", *arguments, "--server", server.address],
+        [sys.executable, "-m", "lapis", *arguments, "--server", address],
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,
@@ -185,7 +198,7 @@ def _start(server: Server, *arguments: str, stderr: int = subprocess.PIPE) -> su
 def test_interrupt_says_what_is_done_and_leaves_no_traces(server: Server, tmp_path: Path) -> None:
     for name, content in {"a": b"a", "b": b"hold", "c": b"c"}.items():
         (tmp_path / f"{name}.png").write_bytes(content)
-    process = _start(server, str(tmp_path), "--output", str(tmp_path / "out"), "--concurrency", "1")
+    process = _start(server.address, str(tmp_path), "--output", str(tmp_path / "out"), "--concurrency", "1")
     assert server.service.held.wait(30)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
@@ -200,7 +213,7 @@ def test_progress_is_shown_on_a_terminal(server: Server, tmp_path: Path) -> None
         (tmp_path / f"{name}.png").write_bytes(b"picture")
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    process = _start(server, str(tmp_path), "--output", str(tmp_path / "out"), stderr=theirs)
+    process = _start(server.address, str(tmp_path), "--output", str(tmp_path / "out"), stderr=theirs)
     os.close(theirs)
     process.communicate(timeout=30)
     shown = os.read(ours, 65536).decode()
@@ -214,7 +227,7 @@ def test_server_that_goes_away_is_exit_code_2_with_what_is_done(server: Server, 
     for name, content in {"a": b"a", "b": b"hold", "c": b"c"}.items():
         (tmp_path / f"{name}.png").write_bytes(content)
     once = ("--concurrency", "1", "--retry-max-time", "0")
-    process = _start(server, str(tmp_path), "--output", str(tmp_path / "out"), *once)
+    process = _start(server.address, str(tmp_path), "--output", str(tmp_path / "out"), *once)
     assert server.service.held.wait(30)
     server.stop()
     out, err = process.communicate(timeout=30)
