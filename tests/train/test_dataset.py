@@ -58,7 +58,7 @@ def test_worker_processes_change_nothing(small: Callable[..., dict[str, Any]]) -
     batches = []
     for workers in (0, 2):
         settings = TrainSettings(**small(num_workers=workers, batch_size=2))
-        pairs = PairDataset(find_pairs(settings.data, "train").pairs, settings, augment=True)  # type: ignore[arg-type]
+        pairs = PairDataset(find_pairs(settings.data, "train").pairs, settings, augment=True)
         batches.append(torch.cat([real_A for real_A, _ in epoch_loader(pairs, settings, epoch=1, skip=2)]))
     assert batches[0].shape == (4, 3, 128, 128)
     assert torch.equal(*batches)
