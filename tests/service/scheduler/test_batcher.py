@@ -36,12 +36,10 @@ class Engine:
 @asynccontextmanager
 async def batching(engine: Engine, slots: int = 1, max_batch_size: int = 8) -> AsyncIterator[Batcher[int, int]]:
     batcher = Batcher(engine.infer, Capacity(slots, max_batch_size), clock=lambda: engine.now)
-    running = asyncio.create_task(batcher.run())
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(batcher.run())
         yield batcher
-    finally:
         running.cancel()
-        await asyncio.wait([running])
 
 
 async def submitted(batcher: Batcher[int, int], *items: int) -> list[asyncio.Task[Answer[int]]]:
@@ -86,13 +84,13 @@ async def test_slots_run_at_the_same_time() -> None:
 async def test_cancelled_caller_does_not_fail_its_batch_mates() -> None:
     engine = Engine()
     async with batching(engine) as batcher:
-        await submitted(batcher, 0)
-        await engine.started.acquire()
         tasks = await submitted(batcher, 1, 2, 3)
-        engine.gate.set()
         await engine.started.acquire()
+        assert engine.runs == [[1, 2, 3]]
         tasks[1].cancel()
+        engine.gate.set()
         answers = await asyncio.gather(tasks[0], tasks[2])
+        assert (await batcher.submit(4)).result == -4, "and the batcher goes on"
     assert [answer.result for answer in answers] == [-1, -3]
     assert tasks[1].cancelled()
 
