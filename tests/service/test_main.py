@@ -118,6 +118,13 @@ async def test_requests_in_hand_are_finished_and_new_ones_refused(repository: Re
         assert await process.end() == 0
 
 
+async def test_signal_while_models_load_ends_the_server(repository: Repository) -> None:
+    async with lapis_serve("--models", repository({"m/1": "invert", "n/1": "invert"})) as process:
+        await process.event("listening")
+        process.signal(signal.SIGTERM)
+        assert await process.end() == 0
+
+
 async def test_second_signal_ends_at_once(repository: Repository, png: Png) -> None:
     async with lapis_serve("--models", repository({"m/1": "slow"})) as process:
         serving = await process.event("serving")
