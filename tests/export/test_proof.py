@@ -42,7 +42,9 @@ def brighter(
 
 @pytest.fixture
 def pictures() -> Pictures:
-    return np.random.default_rng(0).integers(0, 200, (3, 4, 4, 3), dtype=np.uint8)
+    some = np.random.default_rng(0).integers(0, 190, (3, 4, 4, 3), dtype=np.uint8)
+    some[-1, 0, 0, 0] = 190
+    return some
 
 
 def test_model_under_the_contract_passes() -> None:
@@ -118,7 +120,16 @@ def last_row_of_three_is_wrong(batch: Pictures) -> Pictures:
     return translated
 
 
-@pytest.mark.parametrize("translate", [normalised_over_the_batch, last_row_of_three_is_wrong])
+def first_of_several_is_wrong(batch: Pictures) -> Pictures:
+    translated = batch.copy()
+    if len(batch) > 1 and batch[0, 0, 0, 0] == 190:  # the last of the pictures
+        translated[0] ^= 1
+    return translated
+
+
+@pytest.mark.parametrize(
+    "translate", [normalised_over_the_batch, last_row_of_three_is_wrong, first_of_several_is_wrong]
+)
 def test_rows_that_depend_on_their_batch_are_refused(pictures: Pictures, translate: object) -> None:
     with pytest.raises(RowsDiffer, match=r"in a batch of (2|3)") as caught:
         prove_rows(translate, pictures)  # type: ignore[arg-type]

@@ -64,6 +64,15 @@ def test_image_statistics_equal_the_references_at_batch_one(
 
 
 @torch.no_grad()
+def test_what_export_compares_with_is_what_the_references_do(
+    make_generator: Callable[..., nn.Module], real_A: torch.Tensor
+) -> None:
+    generator = make_generator()
+    alone = as_reference(generator, "image")(real_A[:1])[0]
+    torch.testing.assert_close(alone, translate_as_the_references_do(generator, real_A[0]))
+
+
+@torch.no_grad()
 def test_running_statistics_are_folded_away_and_equal_eval(
     make_generator: Callable[..., nn.Module], real_A: torch.Tensor
 ) -> None:
