@@ -1,7 +1,7 @@
 """Pictures per second through gRPC against a bare ONNX Runtime loop, side by side in one run.
 
-The service and the loop take turns, round by round, so that whatever else the machine does weighs on both. The loop runs
-the model on decoded pixels with as many threads as there are callers, and with one thread per core, whichever is faster
+The service and the loop take turns, round by round, so that whatever else the machine does weighs on both. The loop
+runs the model on decoded pixels with as many threads as there are callers, and with one thread per core; the faster
 counts. Besides the rates, which a busy machine blurs, it tells the CPU time of a picture, which it blurs less.
 
     python bench/service_throughput.py --models models --seconds 10 --rounds 4
@@ -22,12 +22,12 @@ import time
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import cv2
 import grpc
 import numpy as np
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped]
 from lapis.command import CommandSettings, run
 from lapis.v1 import translation_pb2 as pb
 from lapis.v1 import translation_pb2_grpc as pb_grpc
@@ -77,11 +77,12 @@ def measure(settings: BenchSettings) -> int:
     path = scan(settings.models)[0].path
     pictures = _pictures(settings.pictures)
     starts = [_timed_start(settings) for _ in range(settings.cold_starts)]
+    thread_counts = sorted({settings.callers, available_cores()})
     with Service(settings) as service, BareLoop(path, pictures) as bare:
-        turns: dict[str, list[Turn]] = {"service": [], f"bare_{settings.callers}": [], f"bare_{available_cores()}": []}
+        turns: dict[str, list[Turn]] = {"service": [], **{f"bare_{threads}": [] for threads in thread_counts}}
         for number in range(settings.rounds):
             turns["service"].append(service.turn(pictures, settings.callers, settings.seconds))
-            for threads in {settings.callers, available_cores()}:
+            for threads in thread_counts:
                 turns[f"bare_{threads}"].append(bare.turn(threads, settings.seconds))
             print(f"round {number + 1}:", {name: asdict(taken[-1]) for name, taken in turns.items()}, file=sys.stderr)
     figures = _figures(turns, starts) | {"model": str(path), "settings": settings.model_dump(mode="json"), **_machine()}
@@ -153,7 +154,7 @@ class Service:
         )
         self._addresses = self._serving()
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -193,7 +194,7 @@ class Service:
         raise StartupError("the server ended before it was ready")
 
     def _cpu_seconds(self) -> float:
-        with urllib.request.urlopen(f"http://{self._addresses['http_address']}/metrics") as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://{self._addresses['http_address']}/metrics") as answer:
             lines = answer.read().decode().splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith("process_cpu_seconds_total")))
 
@@ -214,7 +215,7 @@ class BareLoop:
         self._process = context.Process(target=_bare_loop, args=(other_end, path, pictures))
         self._process.start()
 
-    def __enter__(self) -> BareLoop:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -262,7 +263,7 @@ def _run_in_threads(threads: int, seconds: float, work: Callable[[int], object])
 
 
 def _at_model_size(picture: bytes, height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    pixels = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR_RGB)
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -107,10 +108,24 @@ class Server:
         log.info("model_loaded", model=model.name, version=model.version, provider=loaded.engine.provider)
 
     async def _drain(self, edge: GrpcServer) -> bool:
+        """Refuse what is new, finish what was admitted; returns whether the grace period was enough.
+
+        The gRPC server stays open meanwhile: a call that comes in at the moment when it stops is told CANCELLED, which
+        clients do not try again, and not UNAVAILABLE.
+        """
         log.info("draining", grace_period=self.settings.grace_period)
         self.registry.drain()
         await edge.health.update()
-        return await edge.stop(self.settings.grace_period)
+        end = time.monotonic() + self.settings.grace_period
+        try:
+            async with asyncio.timeout(self.settings.grace_period):
+                for model in self.registry.models:
+                    if model.loaded:
+                        await model.loaded.admission.until_empty()
+        except TimeoutError:
+            return False
+        await edge.stop(max(0.0, end - time.monotonic()))
+        return True
 
     def _addresses(self) -> dict[str, str | int]:
         """Return the addresses as log fields, made for programs that started the server on port 0."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -53,9 +52,7 @@ class GrpcServer:
         await self._server.start()
         return bound
 
-    async def stop(self, grace: float) -> bool:
-        """Take no more calls, wait `grace` seconds at most for those in hand; return whether all were finished."""
+    async def stop(self, grace: float) -> None:
+        """Take no more calls and give the last answers `grace` seconds to get through; cut off what is left."""
         self.health.close()
-        started = time.monotonic()
         await self._server.stop(grace)
-        return time.monotonic() - started < grace

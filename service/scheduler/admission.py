@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ class Admission:
         self._expected_wait = expected_wait
         self.requests = 0
         self.bytes = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     @contextmanager
     def admit(self, size: int) -> Iterator[None]:
@@ -33,11 +36,18 @@ class Admission:
             raise self._full(f"requests of {self.bytes:,} bytes are in; with this one's {size:,} it would be too many")
         self.requests += 1
         self.bytes += size
+        self._empty.clear()
         try:
             yield
         finally:
             self.requests -= 1
             self.bytes -= size
+            if not self.requests:
+                self._empty.set()
+
+    async def until_empty(self) -> None:
+        """Wait until no request is in."""
+        await self._empty.wait()
 
     def _full(self, message: str) -> QueueFull:
         return QueueFull(f"{message}; try again later", retry_after=max(_SHORTEST_RETRY, self._expected_wait()))

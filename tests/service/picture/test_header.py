@@ -46,6 +46,13 @@ def test_frame_is_found_behind_padding_and_bytes_between_segments(gradients: Pix
     assert read_header(jpeg[:jfif_end] + b"\x01\x02\xff\xff\xff\xff\x01" + jpeg[jfif_end:]) == Header("JPEG", 60, 90)
 
 
+def test_tables_before_the_frame_are_not_taken_for_it(gradients: Pixels, save: Save) -> None:
+    jpeg = save(gradients, "JPEG")
+    frame, tables, scan = (jpeg.index(marker) for marker in (b"\xff\xc0", b"\xff\xc4", b"\xff\xda"))
+    moved = jpeg[:frame] + jpeg[tables:scan] + jpeg[frame:tables] + jpeg[scan:]
+    assert read_header(moved) == Header("JPEG", 60, 90)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GIF89a" + bytes(20), b"RIFF1234WAVE"],
@@ -88,7 +95,10 @@ def test_file_without_a_frame_header_is_refused_as_damaged(content: bytes, limit
 def _claims(side: int, build_png: BuildPng) -> dict[str, bytes]:
     return {
         "PNG": build_png((side, side), 8, 2, b"")[:60],
-        "JPEG": b"\xff\xd8\xff\xc0\x00\x11\x08" + struct.pack(">HH", side, side) + b"\x03" + b"\x01\x11\x00" * 3,
+        "JPEG": b"\xff\xd8\xff\xc0\x00\x11\x08"
+        + struct.pack(">HH", side & 0xFFFF, side & 0xFFFF)
+        + b"\x03"
+        + b"\x01\x11\x00" * 3,
         "WebP": b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + (side - 1).to_bytes(3, "little") * 2,
     }
 
@@ -99,6 +109,11 @@ def test_claimed_size_beyond_the_limits_is_refused_with_the_limit(
 ) -> None:
     with pytest.raises(PictureTooLarge, match=r"60,000 x 60,000 pixels; at most 8,192 along a side"):
         check(_claims(60_000, build_png)[file_format], limits)
+
+
+def test_all_bits_of_a_webp_canvas_count(build_png: BuildPng, limits: Limits) -> None:
+    with pytest.raises(PictureTooLarge, match=r"131,073 x 131,073 pixels"):
+        check(_claims(131_073, build_png)["WebP"], limits)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WebP"])
