@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 GRID = "grid.png"
 
 
-def write(folder: Path, checkpoint: Checkpoint, metadata: Metadata) -> None:
-    """Writes README.md, and results.png where the checkpoint holds a grid of pictures."""
+def write(folder: Path, checkpoint: Checkpoint, metadata: Metadata, *, show_grid: bool) -> None:
+    """Writes README.md and, with `show_grid`, results.png where the checkpoint holds a grid of pictures."""
     grid = checkpoint.folder / GRID
     sections = [_head(metadata), _data(metadata), _recipe(checkpoint, metadata), _figures(metadata), _proof(metadata)]
-    if grid.exists():
+    if show_grid and grid.exists():
         _copy(grid, folder / RESULTS)
         sections.insert(1, f"![Pictures that the model made]({RESULTS})")
     (folder / CARD).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
@@ -94,7 +94,7 @@ def _duration(seconds: float) -> str:
 
 def _figures(metadata: Metadata) -> str:
     if metadata.validation is None:
-        return "## Figures\n\nThe training was not validated."
+        return "## Figures\n\nThe training measured none for these weights and statistics."
     rows = [_row("this model", metadata.validation)]
     if metadata.baseline is not None:
         rows.append(_row("the input itself, taken as the answer", metadata.baseline))

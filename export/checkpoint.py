@@ -64,7 +64,10 @@ class Metrics(_Section):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint directory, read and found whole; `generator` carries the weights and is in eval mode."""
+    """A checkpoint directory, read and found whole; `generator` carries the weights and is in eval mode.
+
+    `best_weights` are those that the training validates and shows, whichever were loaded.
+    """
 
     folder: Path
     config: Config
@@ -72,6 +75,7 @@ class Checkpoint:
     architecture: GeneratorConfig
     generator: nn.Module
     weights: Weights
+    best_weights: Weights
     sha256: str
 
 
@@ -93,7 +97,8 @@ def load(folder: Path, wanted: Literal["auto", "ema", "generator"]) -> Checkpoin
     tensors = _tensors(file)
     _check(file, generator.state_dict(), tensors)
     generator.load_state_dict(tensors)
-    return Checkpoint(folder, config, metrics, architecture, generator, weights, _sha256(file))
+    best = _choose(folder, config.training, "auto")
+    return Checkpoint(folder, config, metrics, architecture, generator, weights, best, _sha256(file))
 
 
 def _find(place: Path) -> Path:

@@ -33,8 +33,7 @@ def staged(folder: Path, *, force: bool) -> Iterator[Path]:
         with _told(folder):
             _make_parents(folder.parent, made)
             beside.mkdir()
-        yield beside
-        with _told(folder):
+            yield beside
             _publish(beside, folder, force=force)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -56,7 +55,8 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(f"cannot write {folder}: {error.filename}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise OutputError(f"cannot write {folder}: {where}{error.strerror}") from error
 
 
 def _make_parents(parent: Path, made: list[Path]) -> None:

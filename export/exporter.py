@@ -36,6 +36,13 @@ class Plan:
     given: PictureSpec
     made: PictureSpec
 
+    @property
+    def as_validated(self) -> bool:
+        """Whether this is the very model whose figures and pictures the training measured and drew."""
+        source = self.source
+        usual = statistics.choose("auto", source.architecture.norm, source.config.training.batch_size)
+        return source.weights == source.best_weights and self.choice.statistics == usual.statistics
+
 
 def export(settings: ExportSettings, folder: Path) -> None:
     """Writes the model repository entry that the settings name from the checkpoint `folder`, telling what it does.
@@ -51,7 +58,7 @@ def export(settings: ExportSettings, folder: Path) -> None:
         description = _describe(plan, *_prove(plan, model, real))
         model_file.attach(model, description)
         (staging / entry.MODEL).write_bytes(model.SerializeToString())
-        card.write(staging, plan.source, description)
+        card.write(staging, plan.source, description, show_grid=plan.as_validated)
     _tell("wrote", f"{file}, {file.stat().st_size / 1e6:.1f} MB, in {time.monotonic() - started:.0f} s")
 
 
@@ -65,7 +72,10 @@ def _plan(settings: ExportSettings, folder: Path) -> Plan:
     _tell("generator", f"{architecture.netG}, ngf {architecture.ngf}, {architecture.norm} norm")
     _tell("graph", f"{_side(given)} → {_side(made)}, stored as {settings.precision}")
     _tell("statistics", f"{choice.statistics} ({choice.reason})")
-    return Plan(settings, source, choice, given, made)
+    plan = Plan(settings, source, choice, given, made)
+    if not plan.as_validated:
+        _tell("figures", "left out: the training validated other weights or statistics")
+    return plan
 
 
 def _trace(plan: Plan) -> onnx.ModelProto:
@@ -102,7 +112,7 @@ def _describe(plan: Plan, parity: Parity, rows: BatchInvariance) -> Metadata:
         generator=asdict(source.architecture),
         source=Source(checkpoint_sha256=source.sha256, step=source.config.step),
         data=Data.model_validate(source.config.data.model_dump()),
-        validation=source.metrics.validation,
+        validation=source.metrics.validation if plan.as_validated else None,
         baseline=source.metrics.baseline,
         parity=parity,
         batch_invariance=rows,

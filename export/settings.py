@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 class ExportSettings(CommandSettings):
-    """Turn a checkpoint into one ONNX file that is proven equal to the network that was trained.
+    """Turns a checkpoint into one ONNX file that is proven equal to the network that was trained.
 
     `lapis-export CHECKPOINT --output models/NAME/VERSION` writes a model repository entry: model.onnx and a model card.
     The model is compared with PyTorch on real pictures first, and written only if it holds.

@@ -59,6 +59,16 @@ def test_failure_leaves_other_versions_alone(written: Path) -> None:
     assert everything(written.parent) == ["1", "1/model.onnx", "1/results.png"]
 
 
+def test_write_that_fails_in_the_block_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "cats" / "1"
+    with (
+        pytest.raises(OutputError, match=f"cannot write {folder}: .*No such file"),
+        staged(folder, force=False) as half,
+    ):
+        write(half / "lost", "model")
+    assert everything(tmp_path) == []
+
+
 def test_existing_version_is_refused(written: Path) -> None:
     with pytest.raises(OutputError, match="is there already"), staged(written, force=False):
         pytest.fail("the work was begun")

@@ -193,6 +193,17 @@ def test_card_tells_data_licence_recipe_and_figures(
     assert (entry / "results.png").read_bytes() == (checkpoint / "grid.png").read_bytes()
 
 
+def test_figures_of_other_weights_or_statistics_are_not_passed_off_as_the_models(
+    make_checkpoint: Callable[..., Path], exported: Callable[..., Path], drawn: Pictures
+) -> None:
+    checkpoint = make_checkpoint(batch_size=8)
+    Image.fromarray(drawn[0]).save(checkpoint / "grid.png")
+    entry = exported(checkpoint, statistics="image")
+    assert read(entry / "model.onnx").validation is None
+    assert "The training measured none for these weights and statistics." in (entry / "README.md").read_text()
+    assert not (entry / "results.png").exists()
+
+
 def test_command_tells_what_it_does_and_keeps_its_output_clean(
     checkpoints: dict[str, Path], lapis_export: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -295,7 +306,13 @@ def test_without_real_pictures_nothing_is_written(
 
 
 @pytest.mark.slow
-def test_interrupt_leaves_nothing_behind(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [(signal.SIGINT, 130, "lapis-export: interrupted, nothing was written\n"), (signal.SIGTERM, 143, "")],
+)
+def test_signal_leaves_nothing_behind(
+    checkpoints: dict[str, Path], tmp_path: Path, ending: signal.Signals, code: int, said: str
+) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "export", checkpoints["image"], f"--output={tmp_path}/models/cats/1"],
         stdout=subprocess.PIPE,
@@ -305,8 +322,8 @@ def test_interrupt_leaves_nothing_behind(checkpoints: dict[str, Path], tmp_path:
         assert command.stdout is not None
         for line in command.stdout:
             if line.startswith("statistics"):  # what follows is the tracing, the longest part
-                command.send_signal(signal.SIGINT)
-        assert command.wait() == 130
+                command.send_signal(ending)
+        assert command.wait() == code
         assert command.stderr is not None
-        assert command.stderr.read() == "lapis-export: interrupted, nothing was written\n"
+        assert command.stderr.read() == said
     assert everything(tmp_path) == []
