@@ -21,7 +21,7 @@ pipeline: $(DEV) ## Drawings → training → export → service → translation
 	rm -rf $(RUN)
 	lapis-pairs openmoji --output $(RUN)/openmoji --size 128
 	lapis-train $(RUN)/openmoji --output $(RUN)/run --netG unet_128 --ngf 32 --ndf 32 --load-size 143 --crop-size 128 \
-	  --batch-size 4 --n-epochs 3 --n-epochs-decay 3
+	  --batch-size 4 --n-epochs 2 --n-epochs-decay 2
 	lapis-export $(RUN)/run/latest --output $(RUN)/models/emoji/1
 	lapis-serve --models $(RUN)/models --port 50061 --http-port 0 & trap "kill $$!" EXIT; \
 	  lapis-translate $(RUN)/openmoji/test/A --server 127.0.0.1:50061 --output $(RUN)/translations

@@ -125,6 +125,7 @@ def _write(folder: Path, state: State, config: dict[str, Any], metrics: dict[str
             # Contiguous, whatever the memory format: the file is read by others.
             tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
             save_file(tensors, folder / f"{name}.safetensors")
+            (folder / f"{name}.safetensors").chmod(0o644)  # others may export it; the library keeps it to its owner
     saved = {
         "optimizer_G": state.optimizer_G.state_dict(),
         "optimizer_D": state.optimizer_D.state_dict(),

@@ -80,6 +80,7 @@ def test_a_checkpoint_says_what_it_takes_to_rebuild_it(small: Small, tmp_path: P
         "generator.safetensors", "discriminator.safetensors", "ema.safetensors",
     }  # fmt: skip
     assert sorted(path.name for path in (checkpoint / "examples").iterdir()) == ["0.png", "1.png"]
+    assert all(path.stat().st_mode & 0o004 for path in checkpoint.iterdir())
 
 
 def test_a_failed_save_leaves_the_old_checkpoint_and_no_rubbish(
