@@ -50,6 +50,12 @@ def test_lossy_picture_comes_out_nearly_as_it_went_in(
     assert np.abs(pixels.astype(int) - gradients).mean() < 3
 
 
+@pytest.mark.parametrize("height", [511, 512, 513, 1024, 1500])
+def test_tall_picture_comes_out_whole(height: int, save: Save, limits: Limits) -> None:
+    picture = np.random.default_rng(height).integers(0, 256, (height, 3, 3), np.uint8)
+    assert np.array_equal(decode(save(picture, "PNG"), 3, limits), picture)
+
+
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
 def test_picture_of_one_pixel_is_a_picture(file_format: str, save: Save, limits: Limits) -> None:
     assert decode(save(np.full((1, 1, 3), 200, np.uint8), file_format), 3, limits).shape == (1, 1, 3)
