@@ -17,7 +17,7 @@ help: ## Say what can be made
 demo: $(SERVE) ## Serve the bundled model and translate three drawings; ONCE=1 stops afterwards
 	@python -m service.demo $(if $(filter 1,$(ONCE)),--once)
 
-pipeline: $(DEV) ## Drawings → training → export → service → translations, in about ten minutes
+pipeline: $(DEV) ## Drawings → training → export → service → translations, in about six minutes
 	rm -rf $(RUN)
 	lapis-pairs openmoji --output $(RUN)/openmoji --size 128
 	lapis-train $(RUN)/openmoji --output $(RUN)/run --netG unet_128 --ngf 32 --ndf 32 --load-size 143 --crop-size 128 \

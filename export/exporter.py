@@ -51,7 +51,7 @@ def export(settings: ExportSettings, folder: Path) -> None:
     """
     started = time.monotonic()
     plan = _plan(settings, folder)
-    real = pictures.load(settings.pictures or folder / "examples", plan.given)
+    real = pictures.load(settings.pictures or plan.source.folder / "examples", plan.given)
     file = settings.entry.folder / entry.MODEL
     with entry.staged(settings.entry.folder, force=settings.force) as staging:
         model = _trace(plan)
@@ -59,7 +59,11 @@ def export(settings: ExportSettings, folder: Path) -> None:
         model_file.attach(model, description)
         (staging / entry.MODEL).write_bytes(model.SerializeToString())
         card.write(staging, plan.source, description, show_grid=plan.as_validated)
-    _tell("wrote", f"{file}, {file.stat().st_size / 1e6:.1f} MB, in {time.monotonic() - started:.0f} s")
+    # The path as it was given: what is printed is read by the person who typed it.
+    _tell(
+        "wrote",
+        f"{settings.output}/{entry.MODEL}, {file.stat().st_size / 1e6:.1f} MB, in {time.monotonic() - started:.0f} s",
+    )
 
 
 def _plan(settings: ExportSettings, folder: Path) -> Plan:

@@ -72,14 +72,14 @@ class ExportSettings(CommandSettings):
     def _ends_in_name_and_version(cls, output: Path | None) -> Path | None:
         if output is None:
             return None
-        folder = Path(os.path.abspath(output))  # noqa: PTH100 (resolve would follow links out of the repository)
+        folder = _absolute(output)
         if not _VERSION.fullmatch(folder.name):
             raise ValueError("must end in NAME/VERSION with VERSION a whole number from 1, as in models/cats/1")
         if not _NAME.fullmatch(folder.parent.name):
             raise ValueError(
                 "must end in NAME/VERSION with NAME made of letters, digits, '.', '_' and '-', as in models/cats/1"
             )
-        return folder
+        return output
 
     @model_validator(mode="after")
     def _exports_or_describes(self) -> ExportSettings:
@@ -99,7 +99,12 @@ class ExportSettings(CommandSettings):
     def entry(self) -> Entry:
         """The place that `--output` names."""
         assert self.output is not None  # noqa: S101 (the validators saw to it)
-        return Entry(self.output, self.output.parent.name, self.output.name)
+        folder = _absolute(self.output)
+        return Entry(folder, folder.parent.name, folder.name)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 (resolve would follow links out of the repository)
 
 
 def _spelled(field: str) -> str:

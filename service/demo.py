@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -93,8 +92,8 @@ def server(models: Path) -> Iterator[Addresses]:
     assert process.stderr is not None  # noqa: S101 (asked for above)
     try:
         addresses = wait_until_ready(process.stderr)
-        # What the server has to say from now on is for the person at the terminal; unread, it would fill the pipe.
-        threading.Thread(target=shutil.copyfileobj, args=(process.stderr, sys.stderr), daemon=True).start()
+        # Read on: an unread log would fill the pipe and stop the server.
+        threading.Thread(target=show_trouble, args=(process.stderr,), daemon=True).start()
         yield addresses
     finally:
         process.terminate()
@@ -111,6 +110,13 @@ def wait_until_ready(log: IO[str]) -> Addresses:
         if event["event"] == "serving":
             return Addresses(event["grpc_address"], event["http_address"])
     raise DemoError(f"the server ended: {line.strip()}")
+
+
+def show_trouble(log: IO[str]) -> None:
+    """Passes on what the server's log says, but for the lines that tell that all is well."""
+    for line in log:
+        if '"level": "info"' not in line:
+            sys.stderr.write(line)
 
 
 def free_port(preferred: int) -> int:

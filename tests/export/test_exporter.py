@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,6 +215,19 @@ def test_command_tells_what_it_does_and_keeps_its_output_clean(
     assert told["statistics"] == "running (trained at batch size 8)"
     assert told["generator"] == "unet_128, ngf 4, batch norm"
     assert sorted(path.name for path in (tmp_path / "models" / "cats").rglob("*")) == ["1", "README.md", "model.onnx"]
+
+
+def test_run_is_exported_into_the_folder_one_stands_in(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    checkpoint = make_checkpoint()
+    run, version = tmp_path / "run", tmp_path / "models" / "cats" / "3"
+    shutil.copytree(checkpoint, run / "step-1")
+    (run / "latest").symlink_to("step-1")
+    version.mkdir(parents=True)
+    command = [sys.executable, "-m", "export", str(run), "--output", "."]
+    done = subprocess.run(command, cwd=version, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "wrote       ./model.onnx" in done.stdout
+    assert read(tmp_path / "models" / "cats" / "3" / "model.onnx").version == "3"
 
 
 def test_pictures_of_any_size_can_be_named(
