@@ -85,7 +85,11 @@ def measure(settings: BenchSettings) -> int:
             for threads in thread_counts:
                 turns[f"bare_{threads}"].append(bare.turn(threads, settings.seconds))
             print(f"round {number + 1}:", {name: asdict(taken[-1]) for name, taken in turns.items()}, file=sys.stderr)
-    figures = _figures(turns, starts) | {"model": str(path), "settings": settings.model_dump(mode="json"), **_machine()}
+    figures = _figures(turns, starts) | {
+        "model": str(path),
+        "settings": settings.model_dump(mode="json", exclude={"config", "output"}),
+        **_machine(),
+    }
     settings.output.parent.mkdir(parents=True, exist_ok=True)
     settings.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(figures, indent=2))
