@@ -21,7 +21,7 @@ def main() -> None:
     """Runs the command."""
     signal.signal(signal.SIGTERM, _end)
     try:
-        run("lapis-export", ExportSettings, _command, (ExportError,))
+        run("lapis-export", ExportSettings, _command, (ExportError,), extra="export")
     except KeyboardInterrupt:
         print("lapis-export: interrupted, nothing was written", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -29,17 +29,14 @@ def main() -> None:
 
 def _command(settings: ExportSettings) -> int:
     # Imported here, because torch takes seconds to load and the service's installation has neither torch nor onnx.
-    try:
-        if settings.describe is not None:
-            from export.describe import describe  # noqa: PLC0415
+    if settings.describe is not None:
+        from export.describe import describe  # noqa: PLC0415
 
-            print(describe(settings.describe, as_json=settings.as_json))
-        elif settings.checkpoint is not None:
-            from export.exporter import export  # noqa: PLC0415
+        print(describe(settings.describe, as_json=settings.as_json))
+    elif settings.checkpoint is not None:
+        from export.exporter import export  # noqa: PLC0415
 
-            export(settings, settings.checkpoint)
-    except ModuleNotFoundError as error:
-        raise ExportError(f"{error.name} is not installed; export needs pip install 'lapis[export]'") from error
+        export(settings, settings.checkpoint)
     return 0
 
 

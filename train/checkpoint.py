@@ -23,7 +23,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from train.state import TrainError, discriminator_config, generator_config, new_state
+from train.errors import TrainError
+from train.state import discriminator_config, generator_config, new_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable

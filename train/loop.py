@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from train.checkpoint import save_checkpoint
 from train.data.dataset import PairDataset, epoch_loader
-from train.data.layouts import PairsError
 from train.data.pictures import write_png
+from train.errors import Diverged, PairsError
 from train.grids import as_tensorboard, grid, write_examples
-from train.state import State, TrainError, learning_rate
+from train.state import State, learning_rate
 from train.step import Losses, train_step
 from train.validation import validate
 
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from train.settings import TrainSettings
-
-
-class Diverged(TrainError):
-    """A loss is no longer a number."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from train.ema import update_average
+from train.errors import TrainError
 from train.models import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -25,10 +26,6 @@ from train.precision import autocast_dtype, pick_device
 
 if TYPE_CHECKING:
     from train.settings import TrainSettings
-
-
-class TrainError(Exception):
-    """A run that cannot start or go on; the message says why and what would help."""
 
 
 @dataclass

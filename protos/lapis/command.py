@@ -100,16 +100,23 @@ def run(
     command: Callable[[S], int],
     errors: tuple[type[Exception], ...],
     arguments: Sequence[str] | None = None,
+    *,
+    extra: str = "",
 ) -> NoReturn:
     """Reads the settings, runs the command and exits with what it returns.
 
-    Wrong settings, and any of `errors` that the command raises, end it with one line per error and exit code 2.
+    Wrong settings, and any of `errors` that the command raises, end it with one line per error and exit code 2; so does
+    a module that is not installed, where `extra` names the extra of the distribution `lapis` that brings it.
     """
     settings = read(prog, settings_class, arguments)
     try:
         code = command(settings)
     except errors as error:
         sys.exit(_complain(prog, [str(error)]))
+    except ModuleNotFoundError as error:
+        if not extra:
+            raise
+        sys.exit(_complain(prog, [f"{error.name} is not installed; {prog} needs pip install 'lapis[{extra}]'"]))
     except BrokenPipeError:  # the reader of our output went away, as in `| head`
         code = 1
     sys.exit(code)

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data.layouts import PairsError, check_pairs, describe, find_pairs, read_pair, splits
+from train.data.layouts import check_pairs, describe, find_pairs, read_pair, splits
 from train.data.pictures import UnreadablePicture, write_png
+from train.errors import PairsError
 
 
 def sound(folder: Path, split: str | None = None, *, skip_bad: bool = False) -> list[str]:

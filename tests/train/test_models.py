@@ -74,6 +74,7 @@ def test_dropout_is_on_the_first_three_layers_of_the_decoder() -> None:
 def test_first_weights_are_drawn_as_in_the_paper() -> None:
     network = build_generator(GeneratorConfig(ngf=16))
     initialise(network, torch.Generator().manual_seed(0))
+    network.requires_grad_(requires_grad=False)
     convolution, norm = network.get_submodule("down5").conv, network.get_submodule("down5").norm
     assert float(convolution.weight.std()) == pytest.approx(0.02, rel=0.02)
     assert float(norm.weight.mean()) == pytest.approx(1, abs=0.01)

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from train.data.layouts import PairsError, find_pairs
+from train.data.layouts import find_pairs
 from train.data.pictures import write_png
+from train.errors import PairsError
 from train.pairs.build import build_openmoji, check
 from train.pairs.grid import write_grid
 from train.pairs.openmoji import Drawing, code_points, drawings, hold_out, pair, render

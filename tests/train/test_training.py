@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from train.__main__ import command, prepare
+from train.__main__ import command
 from train.checkpoint import find_checkpoint
+from train.errors import TrainError
 from train.loop import train
+from train.prepare import prepare
 from train.settings import TrainSettings
-from train.state import TrainError, learning_rate, new_state
+from train.state import learning_rate, new_state
 from train.step import train_step
 
 Small = Callable[..., dict[str, Any]]

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from train.data.layouts import PairsError, read_pair
+from train.data.layouts import read_pair
 from train.data.pictures import Picture, UnreadablePicture, resize
+from train.errors import PairsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

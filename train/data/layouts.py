@@ -19,16 +19,13 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from train.data.pictures import SUFFIXES, Picture, UnreadablePicture, read_picture
+from train.errors import PairsError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HELD_OUT_SPLITS = ("val", "test")
 DESCRIPTION = "pairs.json"
-
-
-class PairsError(ValueError):
-    """A data set that cannot be used as it stands; the message lists every file at fault."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ from lapis.command import CommandSettings, run
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg, CliSubCommand, SettingsConfigDict
 
-from train.data.layouts import PairsError, find_pairs
-from train.pairs.build import build_openmoji, check
-from train.pairs.grid import write_grid
+from train.errors import PairsError
 
 
 class OpenMoji(BaseModel):
@@ -53,11 +51,16 @@ class PairsSettings(CommandSettings):
 
 def main() -> None:
     """Runs `lapis-pairs`."""
-    run("lapis-pairs", PairsSettings, pairs, (PairsError,))
+    run("lapis-pairs", PairsSettings, pairs, (PairsError,), extra="train")
 
 
 def pairs(settings: PairsSettings) -> int:
     """Carries out the subcommand and prints what came of it."""
+    # Imported here: an installation of the service alone lacks what draws.
+    from train.data.layouts import find_pairs  # noqa: PLC0415
+    from train.pairs.build import build_openmoji, check  # noqa: PLC0415
+    from train.pairs.grid import write_grid  # noqa: PLC0415
+
     if settings.openmoji:
         wanted = settings.openmoji
         counts = build_openmoji(wanted.output, size=wanted.size, test=wanted.test, seed=wanted.seed, limit=wanted.limit)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from train.data.layouts import DESCRIPTION, PairsError, check_pairs, find_pairs, splits
+from train.data.layouts import DESCRIPTION, check_pairs, find_pairs, splits
 from train.data.pictures import write_png
+from train.errors import PairsError
 from train.pairs import openmoji
 
 if TYPE_CHECKING:

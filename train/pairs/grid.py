@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from train.data.layouts import PairsError, read_pair
+from train.data.layouts import read_pair
 from train.data.pictures import UnreadablePicture, read_picture, resize, write_png
 from train.data.rows import beside, spread
+from train.errors import PairsError
 
 if TYPE_CHECKING:
     from pathlib import Path
