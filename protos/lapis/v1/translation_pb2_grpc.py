@@ -5,7 +5,7 @@ import warnings
 
 from lapis.v1 import translation_pb2 as lapis_dot_v1_dot_translation__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class TranslationServiceStub:
+class TranslationServiceStub(object):
     """Turns pictures into other pictures with the models that the server has loaded.
 
     Every error carries a google.rpc.ErrorInfo (domain "lapis") whose reason is stable and made for programs. Refusals
@@ -55,7 +55,7 @@ class TranslationServiceStub:
                 _registered_method=True)
 
 
-class TranslationServiceServicer:
+class TranslationServiceServicer(object):
     """Turns pictures into other pictures with the models that the server has loaded.
 
     Every error carries a google.rpc.ErrorInfo (domain "lapis") whose reason is stable and made for programs. Refusals
@@ -113,7 +113,7 @@ def add_TranslationServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class TranslationService:
+class TranslationService(object):
     """Turns pictures into other pictures with the models that the server has loaded.
 
     Every error carries a google.rpc.ErrorInfo (domain "lapis") whose reason is stable and made for programs. Refusals
