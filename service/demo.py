@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -74,7 +75,8 @@ def demo(settings: DemoSettings) -> int:
                 flush=True,
             )
             if not settings.once:
-                print(f"try            lapis-translate YOUR.png --server {addresses.grpc} --output OUT.png", flush=True)
+                command = os.path.relpath(Path(sys.executable).with_name("lapis-translate"))
+                print(f"try            {command} YOUR.png --server {addresses.grpc} --output OUT.png", flush=True)
                 print("Ctrl-C stops.", flush=True)
                 signal.pause()
     except KeyboardInterrupt:
