@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def pick_device(device: str) -> torch.device:
     """Returns the device that "auto", "cpu" or "cuda" stands for. Raises ValueError where CUDA is asked for in vain."""
@@ -27,7 +29,7 @@ def _computes_in_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+        flags = CPUINFO.read_text(encoding="ascii", errors="ignore")
     except OSError:  # not Linux
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -40,8 +40,8 @@ def read_orientation(exif: bytes) -> int:
             tag, value = struct.unpack_from(f"{order}H6xH", tiff, directory + 2 + 12 * entry)
             if tag == _TAG:
                 return value if value in _TURNS else 1
-    except (KeyError, struct.error):  # the picture is sound; only the notes on it are not
-        pass
+    except (KeyError, struct.error):
+        return 1  # the picture is sound; only the notes on it are not
     return 1
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lapis.v1 import translation_pb2 as pb
@@ -39,6 +40,8 @@ async def test_draining_server_finishes_what_it_has_and_refuses_what_comes(
 async def test_server_without_requests_stops_without_delay(serving: Serving) -> None:
     async with serving({"m/1": "invert"}, grace_period=0) as service:
         service.stop.set()
+    with pytest.raises(httpx.ConnectError):
+        await service.get("/livez")
 
 
 async def test_gpu_that_is_not_there_leaves_the_model_failed(serving: Serving, png: Png) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from train.__main__ import command
 from train.checkpoint import find_checkpoint
 from train.errors import TrainError
 from train.loop import train
+from train.precision import autocast_dtype
 from train.prepare import prepare
 from train.settings import TrainSettings
 from train.state import learning_rate, new_state
@@ -100,6 +102,24 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_rubbish(
         command(TrainSettings(resume=tmp_path / "run", max_steps=3))
     assert [path.name for path in (tmp_path / "run").glob("*step-*")] == ["step-00000002"]
     assert all(torch.equal(value, before[key]) for key, value in weights(tmp_path / "run").items())
+
+
+def test_tensorboard_gets_losses_figures_and_grids(small: Small, tmp_path: Path) -> None:
+    command(TrainSettings(**small(max_steps=4, print_every=2)))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert {"loss/G_L1", "loss/G_GAN", "loss/D_real", "loss/D_fake", "validation/ssim"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("loss/G_L1")] == [2, 4]
+    assert events.Tags()["images"] == ["input, output, target"]
+
+
+@pytest.mark.parametrize(("flags", "dtype"), [("fma avx512_bf16", torch.bfloat16), ("fma avx2", None)])
+def test_bf16_is_the_default_only_where_the_cpu_computes_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, dtype: torch.dtype | None
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor: 0\nflags: {flags}\n")
+    monkeypatch.setattr("train.precision.CPUINFO", tmp_path / "cpuinfo")
+    assert autocast_dtype("auto", torch.device("cpu")) == dtype
+    assert autocast_dtype("fp32", torch.device("cpu")) is None
 
 
 def test_only_the_last_checkpoints_are_kept(small: Small, tmp_path: Path) -> None:
