@@ -28,18 +28,20 @@ def prepare(settings: TrainSettings) -> Run:
     checkpoint = find_checkpoint(settings.resume) if settings.resume else None
     if checkpoint:
         settings = _resumed(settings, checkpoint)
-    if settings.data is None:
+    data = settings.data
+    if data is None:
         raise TrainError("name the folder of a data set, or --resume a run")
     folder = _run_folder(settings, checkpoint)
-    training, held_out = _data_sets(settings)
+    training, held_out = _data_sets(settings, data)
     state = load_state(checkpoint, settings) if checkpoint else new_state(settings)
+    _make_writable(folder)  # last, so that nothing is left of a run that cannot start
     return Run(
         settings=settings,
         folder=folder,
         state=state,
         training=training,
         held_out=held_out,
-        data=_data(settings, training, held_out),
+        data=_described(data, settings, training, held_out),
         metrics=read_metrics(checkpoint) if checkpoint else {},
         checkpoint=checkpoint,
     )
@@ -68,36 +70,36 @@ def _run_folder(settings: TrainSettings, checkpoint: Path | None) -> Path:
         raise TrainError("--output: name the folder of the run")
     if checkpoint is None and any(settings.output.glob("step-*")):
         raise TrainError(f"{settings.output}: holds a run already; --resume it, or name another folder")
-    try:
-        settings.output.mkdir(parents=True, exist_ok=True)
-        probe = settings.output / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise TrainError(f"{settings.output}: cannot be written ({error.strerror})") from error
     return settings.output
 
 
-def _data_sets(settings: TrainSettings) -> tuple[PairDataset, PairDataset | None]:
-    assert settings.data is not None  # noqa: S101 (prepare has seen to it)
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise TrainError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def _data_sets(settings: TrainSettings, data: Path) -> tuple[PairDataset, PairDataset | None]:
     forward = settings.direction == "AtoB"
     channels = (settings.input_nc, settings.output_nc) if forward else (settings.output_nc, settings.input_nc)
 
     def load(split: str | None, *, augment: bool) -> PairDataset:
-        folder = settings.data
-        assert folder is not None  # noqa: S101
-        found = find_pairs(folder, split)
-        what = str(folder / (split or ""))
-        pairs = check_pairs(found, *channels, skip_bad=settings.skip_bad, what=what)
+        found = find_pairs(data, split)
+        pairs = check_pairs(found, *channels, skip_bad=settings.skip_bad, what=str(data / (split or "")))
         return PairDataset(pairs, settings, augment=augment)
 
-    train_split, held_out_split = splits(settings.data)
+    train_split, held_out_split = splits(data)
     return load(train_split, augment=True), load(held_out_split, augment=False) if held_out_split else None
 
 
-def _data(settings: TrainSettings, training: PairDataset, held_out: PairDataset | None) -> dict[str, Any]:
-    assert settings.data is not None  # noqa: S101
-    return describe(settings.data) | {
+def _described(
+    data: Path, settings: TrainSettings, training: PairDataset, held_out: PairDataset | None
+) -> dict[str, Any]:
+    return describe(data) | {
         "height": settings.crop_size,
         "width": settings.crop_size,
         "input_nc": settings.input_nc,

@@ -217,7 +217,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not (tmp_path / "run" / "latest").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_says_how_to_go_on(small: Small, tmp_path: Path) -> None:
