@@ -6,12 +6,17 @@
     │   └── PictureTooLarge   the picture exceeds a limit, which the message names
     ├── ModelNotFound         no such model or version
     ├── NotReady              the model is loading, draining or has failed; or the server is shutting down
-    ├── QueueFull             too much is waiting; carries when to come back
+    ├── Overloaded            not now; carries when to come back
+    │   ├── QueueFull             too much is waiting
+    │   ├── DeadlineUnreachable   too much is waiting for this deadline to be met
+    │   └── CallerLimit           this caller has too many requests in hand
     ├── DeadlineExceeded      the caller's deadline passed before the answer was there
-    └── InferenceFailed       the engine failed on this picture; the caller learns an error id and no more
+    ├── InferenceFailed       the engine failed on this picture; the caller learns an error id and no more
+    ├── ControlDisabled       callers may not load and unload models here
+    └── ModelUnusable         a model that was to be loaded cannot be served; the message says why
 
-A message says what was wrong, where, and what would be right; it is written for the caller. The one error outside the
-tree, StartupError, is written for whoever starts the server.
+A message says what was wrong, where, and what would be right; it is written for the caller. Two errors stand outside the
+tree, written for whoever runs the server: StartupError, and EngineLost, which ends it.
 """
 
 from __future__ import annotations
@@ -55,14 +60,30 @@ class NotReady(ServiceError):
     reason = "NOT_READY"
 
 
-class QueueFull(ServiceError):
-    """Too much is waiting already; `retry_after` is in seconds."""
-
-    reason = "QUEUE_FULL"
+class Overloaded(ServiceError):
+    """The server does not take the request now; `retry_after`, in seconds, says when it may."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class QueueFull(Overloaded):
+    """Too much is waiting already."""
+
+    reason = "QUEUE_FULL"
+
+
+class DeadlineUnreachable(Overloaded):
+    """What is in already takes longer than the deadline leaves."""
+
+    reason = "DEADLINE_UNREACHABLE"
+
+
+class CallerLimit(Overloaded):
+    """The caller has as many requests in hand as one may have."""
+
+    reason = "CALLER_LIMIT"
 
 
 class DeadlineExceeded(ServiceError):
@@ -77,5 +98,21 @@ class InferenceFailed(ServiceError):
     reason = "INFERENCE_FAILED"
 
 
+class ControlDisabled(ServiceError):
+    """Callers may not load and unload models here."""
+
+    reason = "CONTROL_DISABLED"
+
+
+class ModelUnusable(ServiceError):
+    """A model that was to be loaded cannot be served."""
+
+    reason = "MODEL_UNUSABLE"
+
+
 class StartupError(Exception):
     """The server cannot start as it was told to; the message is one line for whoever started it."""
+
+
+class EngineLost(Exception):
+    """An engine stays broken however often it is built anew: the process must end and be started again."""

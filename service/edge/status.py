@@ -10,12 +10,17 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from service.errors import (
+    CallerLimit,
+    ControlDisabled,
     DeadlineExceeded,
+    DeadlineUnreachable,
     InferenceFailed,
     InvalidPicture,
     InvalidRequest,
     ModelNotFound,
+    ModelUnusable,
     NotReady,
+    Overloaded,
     PictureTooLarge,
     QueueFull,
     ServiceError,
@@ -33,16 +38,21 @@ CODES: dict[type[ServiceError], grpc.StatusCode] = {
     PictureTooLarge: grpc.StatusCode.INVALID_ARGUMENT,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
     NotReady: grpc.StatusCode.UNAVAILABLE,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     QueueFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineUnreachable: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    CallerLimit: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     InferenceFailed: grpc.StatusCode.INTERNAL,
+    ControlDisabled: grpc.StatusCode.PERMISSION_DENIED,
+    ModelUnusable: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
 def refusal(error: ServiceError) -> status_pb2.Status:
     """Return what a caller is told of an error that is meant for callers."""
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
-    if isinstance(error, QueueFull):
+    if isinstance(error, Overloaded):
         details.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after)))
     return _status(CODES[type(error)], str(error), details)
 

@@ -25,43 +25,51 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alapis/v1/translation.proto\x12\x08lapis.v1\x1a\x1egoogle/protobuf/duration.proto\"\xcd\x01\n\x10TranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x11\n\x07\x65ncoded\x18\x04 \x01(\x0cH\x00\x12\"\n\x06tensor\x18\x05 \x01(\x0b\x32\x10.lapis.v1.TensorH\x00\x12\x1a\n\x03\x66it\x18\x06 \x01(\x0e\x32\r.lapis.v1.Fit\x12\'\n\x06output\x18\x07 \x01(\x0b\x32\x17.lapis.v1.OutputOptionsB\t\n\x07picture\"G\n\x06Tensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\"m\n\rOutputOptions\x12\'\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x17.lapis.v1.PictureFormat\x12\x0f\n\x07quality\x18\x02 \x01(\x05\x12\"\n\x04size\x18\x03 \x01(\x0e\x32\x14.lapis.v1.OutputSize\"\x87\x02\n\x11TranslateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\x07\x65ncoded\x18\x02 \x01(\x0cH\x00\x12\"\n\x06tensor\x18\x03 \x01(\x0b\x32\x10.lapis.v1.TensorH\x00\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x17.lapis.v1.PictureFormat\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\r\n\x05width\x18\x06 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x07 \x01(\x05\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\"\n\x07timings\x18\n \x01(\x0b\x32\x11.lapis.v1.TimingsB\t\n\x07picture\"\xc7\x01\n\x07Timings\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05queue\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05infer\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\"\x13\n\x11ListModelsRequest\"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.lapis.v1.Model\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"2\n\x10GetModelResponse\x12\x1e\n\x05model\x18\x01 \x01(\x0b\x32\x0f.lapis.v1.Model\"\xd9\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.lapis.v1.ModelState\x12$\n\x05input\x18\x04 \x01(\x0b\x32\x15.lapis.v1.PictureSpec\x12%\n\x06output\x18\x05 \x01(\x0b\x32\x15.lapis.v1.PictureSpec\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x16\n\x0emax_batch_size\x18\x07 \x01(\x05\x12\x15\n\rmetadata_json\x18\x08 \x01(\t\">\n\x0bPictureSpec\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05*F\n\x03\x46it\x12\x13\n\x0f\x46IT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46IT_STRETCH\x10\x01\x12\x0b\n\x07\x46IT_PAD\x10\x02\x12\x0c\n\x08\x46IT_CROP\x10\x03*\x91\x01\n\rPictureFormat\x12\x1e\n\x1aPICTURE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12PICTURE_FORMAT_PNG\x10\x01\x12\x17\n\x13PICTURE_FORMAT_JPEG\x10\x02\x12\x17\n\x13PICTURE_FORMAT_WEBP\x10\x03\x12\x16\n\x12PICTURE_FORMAT_RAW\x10\x04*W\n\nOutputSize\x12\x1b\n\x17OUTPUT_SIZE_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTPUT_SIZE_MODEL\x10\x01\x12\x15\n\x11OUTPUT_SIZE_INPUT\x10\x02*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x32\xe6\x01\n\x12TranslationService\x12\x44\n\tTranslate\x12\x1a.lapis.v1.TranslateRequest\x1a\x1b.lapis.v1.TranslateResponse\x12G\n\nListModels\x12\x1b.lapis.v1.ListModelsRequest\x1a\x1c.lapis.v1.ListModelsResponse\x12\x41\n\x08GetModel\x12\x19.lapis.v1.GetModelRequest\x1a\x1a.lapis.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alapis/v1/translation.proto\x12\x08lapis.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9f\x02\n\x10TranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x11\n\x07\x65ncoded\x18\x04 \x01(\x0cH\x00\x12\"\n\x06tensor\x18\x05 \x01(\x0b\x32\x10.lapis.v1.TensorH\x00\x12\x1a\n\x03\x66it\x18\x06 \x01(\x0e\x32\r.lapis.v1.Fit\x12\'\n\x06output\x18\x07 \x01(\x0b\x32\x17.lapis.v1.OutputOptions\x12$\n\x08priority\x18\x08 \x01(\x0e\x32\x12.lapis.v1.Priority\x12*\n\x07timeout\x18\t \x01(\x0b\x32\x19.google.protobuf.DurationB\t\n\x07picture\"G\n\x06Tensor\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\"m\n\rOutputOptions\x12\'\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x17.lapis.v1.PictureFormat\x12\x0f\n\x07quality\x18\x02 \x01(\x05\x12\"\n\x04size\x18\x03 \x01(\x0e\x32\x14.lapis.v1.OutputSize\"\xa6\x02\n\x11TranslateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\x07\x65ncoded\x18\x02 \x01(\x0cH\x00\x12\"\n\x06tensor\x18\x03 \x01(\x0b\x32\x10.lapis.v1.TensorH\x00\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x17.lapis.v1.PictureFormat\x12\x0e\n\x06height\x18\x05 \x01(\x05\x12\r\n\x05width\x18\x06 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x07 \x01(\x05\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\"\n\x07timings\x18\n \x01(\x0b\x32\x11.lapis.v1.Timings\x12\x0e\n\x06\x63\x61\x63hed\x18\x0b \x01(\x08\x12\r\n\x05tiles\x18\x0c \x01(\x05\x42\t\n\x07picture\"E\n\x16TranslateStreamRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.lapis.v1.TranslateRequest\"\x93\x01\n\x17TranslateStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x08response\x18\x02 \x01(\x0b\x32\x1b.lapis.v1.TranslateResponseH\x00\x12)\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x18.lapis.v1.TranslateErrorH\x00\x42\x08\n\x06result\"o\n\x0eTranslateError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc7\x01\n\x07Timings\x12)\n\x06\x64\x65\x63ode\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05queue\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05infer\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x05 \x01(\x05\"\x13\n\x11ListModelsRequest\"5\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.lapis.v1.Model\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"2\n\x10GetModelResponse\x12\x1e\n\x05model\x18\x01 \x01(\x0b\x32\x0f.lapis.v1.Model\"\xe9\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.lapis.v1.ModelState\x12$\n\x05input\x18\x04 \x01(\x0b\x32\x15.lapis.v1.PictureSpec\x12%\n\x06output\x18\x05 \x01(\x0b\x32\x15.lapis.v1.PictureSpec\x12\x10\n\x08provider\x18\x06 \x01(\t\x12\x16\n\x0emax_batch_size\x18\x07 \x01(\x05\x12\x15\n\rmetadata_json\x18\x08 \x01(\t\x12\x0e\n\x06labels\x18\t \x03(\t\">\n\x0bPictureSpec\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03*T\n\x03\x46it\x12\x13\n\x0f\x46IT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46IT_STRETCH\x10\x01\x12\x0b\n\x07\x46IT_PAD\x10\x02\x12\x0c\n\x08\x46IT_CROP\x10\x03\x12\x0c\n\x08\x46IT_TILE\x10\x04*\x91\x01\n\rPictureFormat\x12\x1e\n\x1aPICTURE_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12PICTURE_FORMAT_PNG\x10\x01\x12\x17\n\x13PICTURE_FORMAT_JPEG\x10\x02\x12\x17\n\x13PICTURE_FORMAT_WEBP\x10\x03\x12\x16\n\x12PICTURE_FORMAT_RAW\x10\x04*W\n\nOutputSize\x12\x1b\n\x17OUTPUT_SIZE_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTPUT_SIZE_MODEL\x10\x01\x12\x15\n\x11OUTPUT_SIZE_INPUT\x10\x02*\xa5\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x05\x32\xc2\x02\n\x12TranslationService\x12\x44\n\tTranslate\x12\x1a.lapis.v1.TranslateRequest\x1a\x1b.lapis.v1.TranslateResponse\x12Z\n\x0fTranslateStream\x12 .lapis.v1.TranslateStreamRequest\x1a!.lapis.v1.TranslateStreamResponse(\x01\x30\x01\x12G\n\nListModels\x12\x1b.lapis.v1.ListModelsRequest\x1a\x1c.lapis.v1.ListModelsResponse\x12\x41\n\x08GetModel\x12\x19.lapis.v1.GetModelRequest\x1a\x1a.lapis.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lapis.v1.translation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FIT']._serialized_start=1395
-  _globals['_FIT']._serialized_end=1465
-  _globals['_PICTUREFORMAT']._serialized_start=1468
-  _globals['_PICTUREFORMAT']._serialized_end=1613
-  _globals['_OUTPUTSIZE']._serialized_start=1615
-  _globals['_OUTPUTSIZE']._serialized_end=1702
-  _globals['_MODELSTATE']._serialized_start=1705
-  _globals['_MODELSTATE']._serialized_end=1844
+  _globals['_PRIORITY']._serialized_start=1858
+  _globals['_PRIORITY']._serialized_end=1952
+  _globals['_FIT']._serialized_start=1954
+  _globals['_FIT']._serialized_end=2038
+  _globals['_PICTUREFORMAT']._serialized_start=2041
+  _globals['_PICTUREFORMAT']._serialized_end=2186
+  _globals['_OUTPUTSIZE']._serialized_start=2188
+  _globals['_OUTPUTSIZE']._serialized_end=2275
+  _globals['_MODELSTATE']._serialized_start=2278
+  _globals['_MODELSTATE']._serialized_end=2443
   _globals['_TRANSLATEREQUEST']._serialized_start=73
-  _globals['_TRANSLATEREQUEST']._serialized_end=278
-  _globals['_TENSOR']._serialized_start=280
-  _globals['_TENSOR']._serialized_end=351
-  _globals['_OUTPUTOPTIONS']._serialized_start=353
-  _globals['_OUTPUTOPTIONS']._serialized_end=462
-  _globals['_TRANSLATERESPONSE']._serialized_start=465
-  _globals['_TRANSLATERESPONSE']._serialized_end=728
-  _globals['_TIMINGS']._serialized_start=731
-  _globals['_TIMINGS']._serialized_end=930
-  _globals['_LISTMODELSREQUEST']._serialized_start=932
-  _globals['_LISTMODELSREQUEST']._serialized_end=951
-  _globals['_LISTMODELSRESPONSE']._serialized_start=953
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1006
-  _globals['_GETMODELREQUEST']._serialized_start=1008
-  _globals['_GETMODELREQUEST']._serialized_end=1057
-  _globals['_GETMODELRESPONSE']._serialized_start=1059
-  _globals['_GETMODELRESPONSE']._serialized_end=1109
-  _globals['_MODEL']._serialized_start=1112
-  _globals['_MODEL']._serialized_end=1329
-  _globals['_PICTURESPEC']._serialized_start=1331
-  _globals['_PICTURESPEC']._serialized_end=1393
-  _globals['_TRANSLATIONSERVICE']._serialized_start=1847
-  _globals['_TRANSLATIONSERVICE']._serialized_end=2077
+  _globals['_TRANSLATEREQUEST']._serialized_end=360
+  _globals['_TENSOR']._serialized_start=362
+  _globals['_TENSOR']._serialized_end=433
+  _globals['_OUTPUTOPTIONS']._serialized_start=435
+  _globals['_OUTPUTOPTIONS']._serialized_end=544
+  _globals['_TRANSLATERESPONSE']._serialized_start=547
+  _globals['_TRANSLATERESPONSE']._serialized_end=841
+  _globals['_TRANSLATESTREAMREQUEST']._serialized_start=843
+  _globals['_TRANSLATESTREAMREQUEST']._serialized_end=912
+  _globals['_TRANSLATESTREAMRESPONSE']._serialized_start=915
+  _globals['_TRANSLATESTREAMRESPONSE']._serialized_end=1062
+  _globals['_TRANSLATEERROR']._serialized_start=1064
+  _globals['_TRANSLATEERROR']._serialized_end=1175
+  _globals['_TIMINGS']._serialized_start=1178
+  _globals['_TIMINGS']._serialized_end=1377
+  _globals['_LISTMODELSREQUEST']._serialized_start=1379
+  _globals['_LISTMODELSREQUEST']._serialized_end=1398
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1400
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1453
+  _globals['_GETMODELREQUEST']._serialized_start=1455
+  _globals['_GETMODELREQUEST']._serialized_end=1504
+  _globals['_GETMODELRESPONSE']._serialized_start=1506
+  _globals['_GETMODELRESPONSE']._serialized_end=1556
+  _globals['_MODEL']._serialized_start=1559
+  _globals['_MODEL']._serialized_end=1792
+  _globals['_PICTURESPEC']._serialized_start=1794
+  _globals['_PICTURESPEC']._serialized_end=1856
+  _globals['_TRANSLATIONSERVICE']._serialized_start=2446
+  _globals['_TRANSLATIONSERVICE']._serialized_end=2768
 # @@protoc_insertion_point(module_scope)

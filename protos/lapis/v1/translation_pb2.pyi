@@ -20,6 +20,37 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """The default: PRIORITY_NORMAL."""
+    PRIORITY_HIGH: _Priority.ValueType  # 1
+    """Goes first: someone is waiting for the picture."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 2
+    """In between."""
+    PRIORITY_LOW: _Priority.ValueType  # 3
+    """Goes last: bulk work that no one is waiting for."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """Classes of requests. Within a class the earliest deadline goes first, then who came first; a request that waits rises to
+    the next class after a while, so that no class waits for ever. When the queue is full, a higher class takes the place of a
+    lower one.
+    """
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""The default: PRIORITY_NORMAL."""
+PRIORITY_HIGH: Priority.ValueType  # 1
+"""Goes first: someone is waiting for the picture."""
+PRIORITY_NORMAL: Priority.ValueType  # 2
+"""In between."""
+PRIORITY_LOW: Priority.ValueType  # 3
+"""Goes last: bulk work that no one is waiting for."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 class _Fit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -34,6 +65,11 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
     """Resizes until the whole picture fits and fills the rest with white, the picture in the middle."""
     FIT_CROP: _Fit.ValueType  # 3
     """Resizes until the model's size is covered and cuts off what is over, the same on both sides."""
+    FIT_TILE: _Fit.ValueType  # 4
+    """Does not resize: cuts the picture into overlapping tiles of the model's size, translates each, and blends them. For
+    pictures larger than the model; a smaller one is filled up with its mirror image and cut off again. With
+    OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by.
+    """
 
 class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
     """Ways to bring a picture to the model's size."""
@@ -46,6 +82,11 @@ FIT_PAD: Fit.ValueType  # 2
 """Resizes until the whole picture fits and fills the rest with white, the picture in the middle."""
 FIT_CROP: Fit.ValueType  # 3
 """Resizes until the model's size is covered and cuts off what is over, the same on both sides."""
+FIT_TILE: Fit.ValueType  # 4
+"""Does not resize: cuts the picture into overlapping tiles of the model's size, translates each, and blends them. For
+pictures larger than the model; a smaller one is filled up with its mirror image and cut off again. With
+OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by.
+"""
 Global___Fit: _TypeAlias = Fit  # noqa: Y015
 
 class _PictureFormat:
@@ -124,6 +165,10 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     """On its way out: requests that were accepted are finished, new ones get UNAVAILABLE."""
     MODEL_STATE_FAILED: _ModelState.ValueType  # 4
     """Could not be loaded; Translate answers UNAVAILABLE."""
+    MODEL_STATE_UNLOADED: _ModelState.ValueType  # 5
+    """In the repository, and not loaded: superseded by a higher version, or unloaded on request; Translate answers
+    UNAVAILABLE.
+    """
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """States of a model."""
@@ -138,6 +183,10 @@ MODEL_STATE_DRAINING: ModelState.ValueType  # 3
 """On its way out: requests that were accepted are finished, new ones get UNAVAILABLE."""
 MODEL_STATE_FAILED: ModelState.ValueType  # 4
 """Could not be loaded; Translate answers UNAVAILABLE."""
+MODEL_STATE_UNLOADED: ModelState.ValueType  # 5
+"""In the repository, and not loaded: superseded by a higher version, or unloaded on request; Translate answers
+UNAVAILABLE.
+"""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 @_typing.final
@@ -153,12 +202,16 @@ class TranslateRequest(_message.Message):
     TENSOR_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Names the model. Empty: the server's default model, or its only one; INVALID_ARGUMENT when there are several and no
     default. Unknown: NOT_FOUND.
     """
     version: _builtins.str
-    """Names the model's version as ListModels does. Empty: the highest version that is ready. Unknown: NOT_FOUND."""
+    """Names the model's version as ListModels does, or one of its labels ("latest", "stable", "canary"). Empty: the highest
+    version that is ready. Unknown: NOT_FOUND.
+    """
     request_id: _builtins.str
     """Identifies the request in logs and in the answer; at most 128 printable ASCII characters, else INVALID_ARGUMENT.
     Empty: the server makes one up.
@@ -170,6 +223,8 @@ class TranslateRequest(_message.Message):
     """
     fit: Global___Fit.ValueType
     """Tells how the picture is brought to the model's size. Default: FIT_STRETCH."""
+    priority: Global___Priority.ValueType
+    """Tells who goes first where requests wait. Default: PRIORITY_NORMAL."""
     @_builtins.property
     def tensor(self) -> Global___Tensor:
         """Raw pixels."""
@@ -177,6 +232,12 @@ class TranslateRequest(_message.Message):
     @_builtins.property
     def output(self) -> Global___OutputOptions:
         """Tells what the answer should look like. Default: a PNG at the model's size."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Limits how long the picture may take, from its arrival at the server; the call's deadline holds as well. At least 0, else
+        INVALID_ARGUMENT. Not set: the call's deadline alone.
+        """
 
     def __init__(
         self,
@@ -188,10 +249,12 @@ class TranslateRequest(_message.Message):
         tensor: Global___Tensor | None = ...,
         fit: Global___Fit.ValueType = ...,
         output: Global___OutputOptions | None = ...,
+        priority: Global___Priority.ValueType = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "output", b"output", "picture", b"picture", "tensor", b"tensor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "output", b"output", "picture", b"picture", "tensor", b"tensor", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "fit", b"fit", "model", b"model", "output", b"output", "picture", b"picture", "request_id", b"request_id", "tensor", b"tensor", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "fit", b"fit", "model", b"model", "output", b"output", "picture", b"picture", "priority", b"priority", "request_id", b"request_id", "tensor", b"tensor", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_picture: _TypeAlias = _typing.Literal["encoded", "tensor"]  # noqa: Y015
     _WhichOneofArgType_picture: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
@@ -283,6 +346,8 @@ class TranslateResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
+    TILES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id, or the one the server made up."""
     encoded: _builtins.bytes
@@ -299,6 +364,10 @@ class TranslateResponse(_message.Message):
     """The model that made it."""
     version: _builtins.str
     """The version of that model."""
+    cached: _builtins.bool
+    """Whether the answer was at hand from an earlier request with the same picture and options; the engine did not run."""
+    tiles: _builtins.int
+    """Tiles that the picture was cut into; 1 unless FIT_TILE was asked for."""
     @_builtins.property
     def tensor(self) -> Global___Tensor:
         """Raw pixels, for PICTURE_FORMAT_RAW."""
@@ -320,16 +389,114 @@ class TranslateResponse(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.str = ...,
         timings: Global___Timings | None = ...,
+        cached: _builtins.bool = ...,
+        tiles: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "picture", b"picture", "tensor", b"tensor", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "encoded", b"encoded", "format", b"format", "height", b"height", "model", b"model", "picture", b"picture", "request_id", b"request_id", "tensor", b"tensor", "timings", b"timings", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "channels", b"channels", "encoded", b"encoded", "format", b"format", "height", b"height", "model", b"model", "picture", b"picture", "request_id", b"request_id", "tensor", b"tensor", "tiles", b"tiles", "timings", b"timings", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_picture: _TypeAlias = _typing.Literal["encoded", "tensor"]  # noqa: Y015
     _WhichOneofArgType_picture: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_picture) -> _WhichOneofReturnType_picture | None: ...
 
 Global___TranslateResponse: _TypeAlias = TranslateResponse  # noqa: Y015
+
+@_typing.final
+class TranslateStreamRequest(_message.Message):
+    """One picture of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___TranslateRequest:
+        """The picture and what is wanted of it. What would break a call of Translate breaks this picture alone."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___TranslateRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslateStreamRequest: _TypeAlias = TranslateStreamRequest  # noqa: Y015
+
+@_typing.final
+class TranslateStreamResponse(_message.Message):
+    """What became of one picture of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request's id, or the one the server made up."""
+    @_builtins.property
+    def response(self) -> Global___TranslateResponse:
+        """The translated picture."""
+
+    @_builtins.property
+    def error(self) -> Global___TranslateError:
+        """Why there is none."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        response: Global___TranslateResponse | None = ...,
+        error: Global___TranslateError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "request_id", b"request_id", "response", b"response", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___TranslateStreamResponse: _TypeAlias = TranslateStreamResponse  # noqa: Y015
+
+@_typing.final
+class TranslateError(_message.Message):
+    """What a call of Translate would have ended with, as an item of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """The gRPC status code by its number; never 0 (OK)."""
+    reason: _builtins.str
+    """The reason: stable, made for programs, as in google.rpc.ErrorInfo."""
+    message: _builtins.str
+    """What was wrong, where, and what would be right; made for people."""
+    @_builtins.property
+    def retry_delay(self) -> _duration_pb2.Duration:
+        """When to try again, as in google.rpc.RetryInfo; not set where trying again is of no use."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        retry_delay: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_delay", b"retry_delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason", "retry_delay", b"retry_delay"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslateError: _TypeAlias = TranslateError  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):
@@ -343,7 +510,9 @@ class Timings(_message.Message):
     ENCODE_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     batch_size: _builtins.int
-    """How many pictures, this one among them, went through the engine together; at least 1."""
+    """How many pictures, this one among them, went through the engine together; the most where the picture was cut into tiles;
+    0 where the engine did not run.
+    """
     @_builtins.property
     def decode(self) -> _duration_pb2.Duration:
         """From bytes to pixels at the model's size."""
@@ -482,6 +651,7 @@ class Model(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name: its folder in the repository."""
     version: _builtins.str
@@ -504,6 +674,12 @@ class Model(_message.Message):
     def output(self) -> Global___PictureSpec:
         """What the model gives."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The labels by which this version may be asked for: "latest" for the highest that is ready, and those that the
+        repository gives it ("stable", "canary").
+        """
+
     def __init__(
         self,
         *,
@@ -515,10 +691,11 @@ class Model(_message.Message):
         provider: _builtins.str = ...,
         max_batch_size: _builtins.int = ...,
         metadata_json: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "max_batch_size", b"max_batch_size", "metadata_json", b"metadata_json", "name", b"name", "output", b"output", "provider", b"provider", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "labels", b"labels", "max_batch_size", b"max_batch_size", "metadata_json", b"metadata_json", "name", b"name", "output", b"output", "provider", b"provider", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

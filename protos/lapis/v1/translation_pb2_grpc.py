@@ -43,6 +43,11 @@ class TranslationServiceStub(object):
                 request_serializer=lapis_dot_v1_dot_translation__pb2.TranslateRequest.SerializeToString,
                 response_deserializer=lapis_dot_v1_dot_translation__pb2.TranslateResponse.FromString,
                 _registered_method=True)
+        self.TranslateStream = channel.stream_stream(
+                '/lapis.v1.TranslationService/TranslateStream',
+                request_serializer=lapis_dot_v1_dot_translation__pb2.TranslateStreamRequest.SerializeToString,
+                response_deserializer=lapis_dot_v1_dot_translation__pb2.TranslateStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/lapis.v1.TranslationService/ListModels',
                 request_serializer=lapis_dot_v1_dot_translation__pb2.ListModelsRequest.SerializeToString,
@@ -66,8 +71,21 @@ class TranslationServiceServicer(object):
         """Translates one picture.
 
         Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
-        loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full, DEADLINE_EXCEEDED when
-        the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is the server's.
+        loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
+        deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
+        DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
+        the server's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TranslateStream(self, request_iterator, context):
+        """Translates many pictures on one call. Answers come as they are ready, not in the order of the requests: match them by
+        request_id, which should be unique within the call. A picture that fails is an answer with an error, and the call goes
+        on. A caller that does not read its answers is read no further itself, and no one else waits for it. The call's
+        deadline holds for all pictures; a picture's own is its timeout. Ends with OK when the caller has sent its last picture
+        and all are answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +112,11 @@ def add_TranslationServiceServicer_to_server(servicer, server):
                     servicer.Translate,
                     request_deserializer=lapis_dot_v1_dot_translation__pb2.TranslateRequest.FromString,
                     response_serializer=lapis_dot_v1_dot_translation__pb2.TranslateResponse.SerializeToString,
+            ),
+            'TranslateStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.TranslateStream,
+                    request_deserializer=lapis_dot_v1_dot_translation__pb2.TranslateStreamRequest.FromString,
+                    response_serializer=lapis_dot_v1_dot_translation__pb2.TranslateStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -137,6 +160,33 @@ class TranslationService(object):
             '/lapis.v1.TranslationService/Translate',
             lapis_dot_v1_dot_translation__pb2.TranslateRequest.SerializeToString,
             lapis_dot_v1_dot_translation__pb2.TranslateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslateStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lapis.v1.TranslationService/TranslateStream',
+            lapis_dot_v1_dot_translation__pb2.TranslateStreamRequest.SerializeToString,
+            lapis_dot_v1_dot_translation__pb2.TranslateStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,8 +41,17 @@ class TranslationServiceStub:
     """Translates one picture.
 
     Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
-    loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full, DEADLINE_EXCEEDED when
-    the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is the server's.
+    loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
+    deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
+    DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
+    the server's.
+    """
+    TranslateStream: _grpc.StreamStreamMultiCallable[_translation_pb2.TranslateStreamRequest, _translation_pb2.TranslateStreamResponse]
+    """Translates many pictures on one call. Answers come as they are ready, not in the order of the requests: match them by
+    request_id, which should be unique within the call. A picture that fails is an answer with an error, and the call goes
+    on. A caller that does not read its answers is read no further itself, and no one else waits for it. The call's
+    deadline holds for all pictures; a picture's own is its timeout. Ends with OK when the caller has sent its last picture
+    and all are answered.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_translation_pb2.ListModelsRequest, _translation_pb2.ListModelsResponse]
     """Lists the models in the server's repository, in order of name and version."""
@@ -62,8 +71,17 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     """Translates one picture.
 
     Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
-    loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full, DEADLINE_EXCEEDED when
-    the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is the server's.
+    loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
+    deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
+    DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
+    the server's.
+    """
+    TranslateStream: _aio.StreamStreamMultiCallable[_translation_pb2.TranslateStreamRequest, _translation_pb2.TranslateStreamResponse]  # type: ignore[assignment]
+    """Translates many pictures on one call. Answers come as they are ready, not in the order of the requests: match them by
+    request_id, which should be unique within the call. A picture that fails is an answer with an error, and the call goes
+    on. A caller that does not read its answers is read no further itself, and no one else waits for it. The call's
+    deadline holds for all pictures; a picture's own is its timeout. Ends with OK when the caller has sent its last picture
+    and all are answered.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_translation_pb2.ListModelsRequest, _translation_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models in the server's repository, in order of name and version."""
@@ -86,8 +104,23 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Translates one picture.
 
         Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
-        loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full, DEADLINE_EXCEEDED when
-        the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is the server's.
+        loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
+        deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
+        DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
+        the server's.
+        """
+
+    @_abc_1.abstractmethod
+    def TranslateStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_translation_pb2.TranslateStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_translation_pb2.TranslateStreamResponse], _abc.AsyncIterator[_translation_pb2.TranslateStreamResponse]]:
+        """Translates many pictures on one call. Answers come as they are ready, not in the order of the requests: match them by
+        request_id, which should be unique within the call. A picture that fails is an answer with an error, and the call goes
+        on. A caller that does not read its answers is read no further itself, and no one else waits for it. The call's
+        deadline holds for all pictures; a picture's own is its timeout. Ends with OK when the caller has sent its last picture
+        and all are answered.
         """
 
     @_abc_1.abstractmethod
