@@ -1,7 +1,8 @@
-"""How busy an engine is."""
+"""How busy the lanes are: the places where runs go on at a time."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -15,12 +16,13 @@ _SAMPLES = 20
 
 
 class BusyMeter:
-    """Tells what share of an engine's slots was running over the last `window` seconds, from 0 to 1."""
+    """Tells what share of the lanes was running over the last `window` seconds, from 0 to 1; may be told in any thread."""
 
-    def __init__(self, slots: int, window: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._slots = slots
+    def __init__(self, lanes: int, window: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lanes = lanes
         self._window = window
         self._clock = clock
+        self._lock = threading.Lock()
         self._running = 0
         self._seconds = 0.0
         self._at = clock()
@@ -28,21 +30,25 @@ class BusyMeter:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count one slot as busy."""
-        self._advance()
-        self._running += 1
+        """Count one lane as busy."""
+        self._change(1)
         try:
             yield
         finally:
-            self._advance()
-            self._running -= 1
+            self._change(-1)
 
     def ratio(self) -> float:
         """Return the busy share of the window that ends now, or of the time so far where that is less."""
-        self._advance()
-        since, seconds = self._history[0]
-        elapsed = self._at - since
-        return (self._seconds - seconds) / (elapsed * self._slots) if elapsed > 0 else 0.0
+        with self._lock:
+            self._advance()
+            since, seconds = self._history[0]
+            elapsed = self._at - since
+            return (self._seconds - seconds) / (elapsed * self._lanes) if elapsed > 0 else 0.0
+
+    def _change(self, running: int) -> None:
+        with self._lock:
+            self._advance()
+            self._running += running
 
     def _advance(self) -> None:
         """Bring the busy seconds up to now, and note them down for later."""

@@ -1,112 +1,254 @@
-"""Prometheus metrics of one server; labels take their values from the repository and from enums, never from callers."""
+"""Prometheus metrics of one server; labels take their values from the repository and from enums, never from callers.
+
+In a server of one process, gauges are sampled when they are scraped. In a worker, whose figures another process reads
+from files (service/aggregate.py), nobody asks, so `keep_fresh` takes a sample each second.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 
 from service.busy import BusyMeter
+from service.instruments import MODEL, Instruments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from service.registry import LoadedModel, ModelVersion
+    from prometheus_client import Gauge
+    from prometheus_client.metrics_core import Metric
+
     from service.translator import Timings
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-_MODEL = ("model", "version")
+    Labels = tuple[str, str]
+
+STAGES = ("decode", "queue", "infer", "encode")
+
+Why = Literal["cancelled", "expired", "displaced"]
+"""Why a request left the queue: its caller did, its deadline passed, or one of more worth took its place."""
+
+# Seconds for which the counters of a version that is gone are shown on, so that a scrape sees their last values.
+LINGER = 300.0
+
+_NO_MODEL = ("", "")
+
+
+@dataclass(frozen=True)
+class QueueSample:
+    """What waits for a model's engine (rows), and what was admitted and is not answered yet (requests)."""
+
+    requests: int
+    bytes: int
+    admitted: int
+    admitted_bytes: int
 
 
 class Metrics:
-    """The instruments of one server, in a registry of their own."""
+    """The metrics of one server, in a registry of their own."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.registry: CollectorRegistry = _SampledRegistry(self.refresh)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.request_seconds = Histogram(
-            "lapis_request_seconds",
-            "Time from a request's arrival to its answer; model and version are empty where none was found.",
-            ("method", *_MODEL, "code"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.stage_seconds = Histogram(
-            "lapis_stage_seconds",
-            "Time of an answered request's stages: decode, queue, infer, encode.",
-            (*_MODEL, "stage"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.batch_size = Histogram(
-            "lapis_batch_size", "Pictures in a run of the engine.", _MODEL, buckets=_BATCH_SIZES, registry=self.registry
-        )
-        self.refused = Counter(
-            "lapis_refused_requests", "Requests that ended in an error.", (*_MODEL, "reason"), registry=self.registry
-        )
-        self.in_flight = Gauge("lapis_in_flight_requests", "Requests being served.", registry=self.registry)
-        self.queued = self._gauge("lapis_queue_requests", "Requests decoded and waiting for the engine.")
-        self.held = self._gauge("lapis_admitted_requests", "Requests admitted and not answered yet.")
-        self.held_bytes = self._gauge("lapis_admitted_bytes", "Bytes of the requests admitted and not answered yet.")
-        self.slots = self._gauge("lapis_engine_slots", "Runs that the engine does at once.")
-        self.busy_ratio = self._gauge("lapis_engine_busy_ratio", "Share of the engine's slots busy in the last 10 s.")
-        self.busy_seconds = Counter(
-            "lapis_engine_busy_seconds", "Time spent in runs, summed over slots.", _MODEL, registry=self.registry
-        )
-        self.model_ready = self._gauge("lapis_model_ready", "1 when the model can be used, else 0.")
-        self.model_info = Gauge(
-            "lapis_model_info",
-            "1 for every loaded model, with the ONNX Runtime provider that runs it.",
-            (*_MODEL, "provider"),
-            registry=self.registry,
-        )
+        self.instruments = Instruments(self.registry)
+        self.in_flight = self.instruments.in_flight
+        self._clock = clock
+        self._lanes = 1
+        self._meter = BusyMeter(1, clock=clock)
+        self._models: dict[Labels, ModelMetrics] = {}
+        self._gone: dict[Labels, float] = {}
 
-    def watch(self, model: ModelVersion) -> None:
-        """Report whether a model is ready."""
-        self.model_ready.labels(model.name, str(model.version)).set_function(lambda: float(model.is_ready))
-
-    def engine(self, name: str, version: int, slots: int) -> EngineMetrics:
-        """Return the metrics of a loaded model's engine."""
-        return EngineMetrics(self, (name, str(version)), slots)
-
-    def loaded(self, name: str, version: int, model: LoadedModel) -> None:
-        """Report a loaded model's provider and its queue."""
+    def model(self, name: str, version: int) -> ModelMetrics:
+        """Return the metrics of one version of a model, the same object until it is forgotten."""
         labels = (name, str(version))
-        self.model_info.labels(*labels, model.engine.provider).set(1)
-        self.queued.labels(*labels).set_function(lambda: model.batcher.depth)
-        self.held.labels(*labels).set_function(lambda: model.admission.requests)
-        self.held_bytes.labels(*labels).set_function(lambda: model.admission.bytes)
+        if labels not in self._models:
+            self._gone.pop(labels, None)
+            self._models[labels] = ModelMetrics(self, labels)
+        return self._models[labels]
 
-    def stages(self, name: str, version: int, timings: Timings) -> None:
-        """Count in how long each stage of an answered request took."""
-        for stage in ("decode", "queue", "infer", "encode"):
-            self.stage_seconds.labels(name, str(version), stage).observe(getattr(timings, stage))
+    def call(self, method: str, model: str, version: str | int, code: str, seconds: float) -> None:
+        """Count in a call that has ended, with the name of its status code."""
+        self.instruments.request_seconds.labels(method, *self._known(model, version), code).observe(seconds)
 
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, _MODEL, registry=self.registry)
+    def refused(self, model: str, version: str | int, reason: str) -> None:
+        """Count in a request that ended in an error; `reason` is a `ServiceError.reason`."""
+        self.instruments.refused.labels(*self._known(model, version), reason).inc()
 
+    def lanes(self, count: int) -> None:
+        """Tell how many runs can go on at a time, before the first of them."""
+        self._lanes = count
+        self._meter = BusyMeter(count, clock=self._clock)
+        self.instruments.lanes.set(count)
 
-class EngineMetrics:
-    """What is seen of an engine's runs."""
-
-    def __init__(self, metrics: Metrics, labels: tuple[str, str], slots: int) -> None:
-        self._meter = BusyMeter(slots)
-        self._batch_size = metrics.batch_size.labels(*labels)
-        self._busy_seconds = metrics.busy_seconds.labels(*labels)
-        metrics.busy_ratio.labels(*labels).set_function(self._meter.ratio)
-        metrics.slots.labels(*labels).set(slots)
+    def busy_ratio(self) -> float:
+        """Return the share of the lanes that were busy in the last 10 s, from 0 to 1."""
+        return self._meter.ratio()
 
     @contextmanager
-    def run(self, batch_size: int) -> Iterator[None]:
-        """Count in one run of the engine."""
-        self._batch_size.observe(batch_size)
+    def lane_busy(self) -> Iterator[None]:
+        """Count one lane as busy."""
+        with self._meter.running():
+            yield
+
+    def refresh(self) -> None:
+        """Sample what is not told when it changes."""
+        # Workers tell their busy lanes, because shares cannot be added up; whoever adds them divides by all lanes.
+        self.instruments.busy.set(self.busy_ratio() * (self._lanes if in_worker() else 1))
+        for model in self._models.values():
+            model.refresh()
+        self._drop_histories()
+
+    async def keep_fresh(self) -> None:
+        """Refresh each second until cancelled."""
+        while True:
+            self.refresh()
+            await asyncio.sleep(1)
+
+    def release(self, labels: Labels) -> None:
+        """Know a version no more; its counters and histograms linger for a while."""
+        del self._models[labels]
+        self._gone[labels] = self._clock()
+
+    def _known(self, model: str, version: str | int) -> Labels:
+        """Return the labels of a version that the repository has, or lately had, and empty ones for any other."""
+        labels = (model, str(version))
+        return labels if labels in self._models or labels in self._gone else _NO_MODEL
+
+    def _drop_histories(self) -> None:
+        now = self._clock()
+        for labels in [labels for labels, since in self._gone.items() if now - since >= LINGER]:
+            del self._gone[labels]
+            # A worker's files keep every series; service/aggregate.py leaves out those of versions that are gone.
+            if not in_worker():
+                for family in self.instruments.histories:
+                    family.remove_by_labels(dict(zip(MODEL, labels, strict=True)))
+
+
+class ModelMetrics:
+    """What is seen of one version of a model."""
+
+    def __init__(self, metrics: Metrics, labels: Labels) -> None:
+        self._metrics = metrics
+        self._instruments = metrics.instruments
+        self._labels = labels
+        self._sample: Callable[[], QueueSample] | None = None
+        # Each gauge told of: its family, and the values of the labels that follow the model's.
+        self._told: set[tuple[Gauge, tuple[str, ...]]] = set()
+        self._is_gone = False
+        self.state(ready=False)
+
+    def loaded(self, provider: str, sample: Callable[[], QueueSample]) -> None:
+        """Report what runs the model, and its queue as `sample` tells it from now on."""
+        self._sample = sample
+        self._clear(self._instruments.info)
+        self._tell(self._instruments.info, 1, provider)
+        self.refresh()
+
+    def state(self, ready: bool) -> None:
+        """Report whether requests are taken."""
+        self._tell(self._instruments.ready, float(ready))
+
+    def load_failed(self) -> None:
+        """Count in a file that was found unfit to be served."""
+        self._instruments.load_failures.labels(*self._labels).inc()
+
+    @contextmanager
+    def run(self, rows: int, bucket: int) -> Iterator[None]:
+        """Count in one run of the engine: `rows` rows of requests, filled up to `bucket`."""
+        self._instruments.batch_size.labels(*self._labels).observe(rows)
+        self._instruments.padding.labels(*self._labels).observe(bucket - rows)
         started = time.monotonic()
         try:
-            with self._meter.running():
+            with self._metrics.lane_busy():
                 yield
         finally:
-            self._busy_seconds.inc(time.monotonic() - started)
+            self._instruments.busy_seconds.labels(*self._labels).inc(time.monotonic() - started)
+
+    def stages(self, timings: Timings) -> None:
+        """Count in an answered request, and how long each of its stages took."""
+        self._instruments.answers.labels(*self._labels).inc()
+        for stage in STAGES:
+            self._instruments.stage_seconds.labels(*self._labels, stage).observe(getattr(timings, stage))
+
+    def left(self, why: Why) -> None:
+        """Count in a request that left the queue before the engine."""
+        self._instruments.dropped.labels(*self._labels, why).inc()
+
+    def planned_anew(self) -> None:
+        """Count in a batch that was changed after it was planned."""
+        self._instruments.replanned.labels(*self._labels).inc()
+
+    def cost(self, base_seconds: float, seconds_per_row: float, measured: Mapping[int, float]) -> None:
+        """Report the cost model, and the seconds of a run as last known for each bucket."""
+        self._tell(self._instruments.cost_base, base_seconds)
+        self._tell(self._instruments.cost_row, seconds_per_row)
+        for bucket, seconds in measured.items():
+            self._tell(self._instruments.cost_bucket, seconds, str(bucket))
+
+    def cache(self, hit: bool) -> None:
+        """Count in a look into the cache of answers."""
+        self._instruments.cache_lookups.labels(*self._labels, "hit" if hit else "miss").inc()
+
+    def engine_failed(self) -> None:
+        """Count in an engine found broken."""
+        self._instruments.engine_failures.labels(*self._labels).inc()
+
+    def engine_rebuilt(self) -> None:
+        """Count in an engine built anew."""
+        self._instruments.engine_rebuilds.labels(*self._labels).inc()
+
+    def refresh(self) -> None:
+        """Sample the queue."""
+        if self._sample:
+            sample = self._sample()
+            self._tell(self._instruments.queued, sample.requests)
+            self._tell(self._instruments.queued_bytes, sample.bytes)
+            self._tell(self._instruments.admitted, sample.admitted)
+            self._tell(self._instruments.admitted_bytes, sample.admitted_bytes)
+
+    def forget(self) -> None:
+        """Drop the gauges now, and the counters and histograms after a while: the version is gone."""
+        if not self._is_gone:
+            for family in {family for family, _ in self._told}:
+                self._clear(family)
+            self._is_gone, self._sample = True, None
+            self._metrics.release(self._labels)
+
+    def _tell(self, family: Gauge, value: float, *more: str) -> None:
+        # Whatever is still told of a version that is gone must not bring its gauges back.
+        if not self._is_gone:
+            family.labels(*self._labels, *more).set(value)
+            self._told.add((family, more))
+
+    def _clear(self, family: Gauge) -> None:
+        for told in [told for told in self._told if told[0] is family]:
+            labels = (*self._labels, *told[1])
+            if in_worker():
+                family.labels(*labels).set(self._instruments.neutral[family])
+            else:
+                family.remove(*labels)
+            self._told.discard(told)
+
+
+class _SampledRegistry(CollectorRegistry):
+    """Has a sample taken before it is read."""
+
+    def __init__(self, take_sample: Callable[[], None]) -> None:
+        super().__init__()
+        self._take_sample = take_sample
+
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics as they are now."""
+        self._take_sample()
+        return super().collect()
+
+
+def in_worker() -> bool:
+    """Return whether another process reads this one's metrics; the library decides it by the same variable."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ

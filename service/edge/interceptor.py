@@ -82,7 +82,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _explain(self, call: Call, error: Exception) -> status_pb2.Status:
         """Turn an error into what the caller is told; of a fault of ours that is an id, and the log has the rest."""
         reason = error.reason if isinstance(error, ServiceError) else "INTERNAL"
-        self._metrics.refused.labels(call.model, call.version, reason).inc()
+        self._metrics.refused(call.model, call.version, reason)
         if isinstance(error, ServiceError) and CODES.get(type(error)) not in {None, grpc.StatusCode.INTERNAL}:
             return refusal(error)
         error_id = uuid.uuid4().hex[:12]
@@ -91,7 +91,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _conclude(self, call: Call, code: str) -> None:
         seconds = time.monotonic() - call.started
-        self._metrics.request_seconds.labels(call.method, call.model, call.version, code).observe(seconds)
+        self._metrics.call(call.method, call.model, call.version, code, seconds)
         # What went well is told where every request is wanted; what did not, always.
         tell = log.debug if code == grpc.StatusCode.OK.name else log.info
         tell(
