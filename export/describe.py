@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import TYPE_CHECKING
 
 from export.model_file import read
@@ -10,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from export.metadata import BatchInvariance, Figures, Metadata, Parity, PictureSpec
+    from export.metadata import BatchInvariance, Figures, Fingerprint, Metadata, Parity, PictureSpec
 
 
 def describe(path: Path, *, as_json: bool) -> str:
-    """Returns the metadata of a model file as a table of two columns, or as JSON."""
+    """Returns the metadata of a model file as a table of two columns, or as JSON; pictures in it by their sizes."""
     metadata = read(path)
     if as_json:
-        return metadata.model_dump_json(indent=2)
+        return _json(metadata)
     table = list(_table(metadata))
     width = max(len(name) for name, _ in table)
     return "\n".join(f"{name:{width}}  {value}" for name, value in table)
@@ -36,6 +38,13 @@ def rows(figures: BatchInvariance) -> str:
     return f"{figures.max_difference} levels between batches of {', '.join(map(str, figures.batch_sizes))}"
 
 
+def _json(metadata: Metadata) -> str:
+    contents = metadata.model_dump(mode="json")
+    if fingerprint := contents["fingerprint"]:
+        fingerprint |= {name: f"PNG, {_size(fingerprint[name])}" for name in ("input", "translation")}
+    return json.dumps(contents, indent=2, ensure_ascii=False)
+
+
 def _table(metadata: Metadata) -> Iterator[tuple[str, str]]:
     generator = metadata.generator
     yield "model", f"{metadata.name}, version {metadata.version}"
@@ -52,6 +61,7 @@ def _table(metadata: Metadata) -> Iterator[tuple[str, str]]:
     yield "baseline", _figures(metadata.baseline)
     yield "parity", parity(metadata.parity)
     yield "batches", rows(metadata.batch_invariance)
+    yield "fingerprint", _fingerprint(metadata.fingerprint)
     yield "written by", f"lapis {metadata.lapis_version}"
 
 
@@ -59,6 +69,20 @@ def _side(spec: PictureSpec) -> str:
     return (
         f"{spec.height} x {spec.width} pixels (height x width), {spec.channels} channels ({spec.colour}), {spec.dtype}"
     )
+
+
+def _fingerprint(fingerprint: Fingerprint | None) -> str:
+    if fingerprint is None:
+        return "none"
+    thinned = "" if fingerprint.every == 1 else f", one of {fingerprint.every} rows and columns"
+    return (
+        f"a picture ({_size(fingerprint.input)}) and its translation ({_size(fingerprint.translation)}){thinned}; "
+        f"accepted on a CPU: {fingerprint.max_difference} of 255 levels off"
+    )
+
+
+def _size(encoded: str) -> str:
+    return f"{len(base64.b64decode(encoded)):,} bytes"
 
 
 def _figures(figures: Figures | None) -> str:

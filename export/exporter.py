@@ -5,9 +5,21 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from export import card, checkpoint, describe, entry, graph, model_file, pictures, precision, proof, statistics
+from export import (
+    card,
+    checkpoint,
+    describe,
+    entry,
+    fingerprint,
+    graph,
+    model_file,
+    pictures,
+    precision,
+    proof,
+    statistics,
+)
 from export.metadata import Data, Metadata, PictureSpec, Source
 from export.translator import Translator
 
@@ -19,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from export.checkpoint import Checkpoint
-    from export.metadata import BatchInvariance, Parity
+    from export.metadata import BatchInvariance, Fingerprint, Parity
     from export.settings import ExportSettings
     from export.statistics import Choice
 
@@ -44,6 +56,14 @@ class Plan:
         return source.weights == source.best_weights and self.choice.statistics == usual.statistics
 
 
+class Proof(NamedTuple):
+    """What was found of the model; `fingerprint` is taken on the CPU, wherever parity was."""
+
+    parity: Parity
+    rows: BatchInvariance
+    fingerprint: Fingerprint
+
+
 def export(settings: ExportSettings, folder: Path) -> None:
     """Writes the model repository entry that the settings name from the checkpoint `folder`, telling what it does.
 
@@ -55,7 +75,7 @@ def export(settings: ExportSettings, folder: Path) -> None:
     file = settings.entry.folder / entry.MODEL
     with entry.staged(settings.entry.folder, force=settings.force) as staging:
         model = _trace(plan)
-        description = _describe(plan, *_prove(plan, model, real))
+        description = _describe(plan, _prove(plan, model, real))
         model_file.attach(model, description)
         (staging / entry.MODEL).write_bytes(model.SerializeToString())
         card.write(staging, plan.source, description, show_grid=plan.as_validated)
@@ -87,7 +107,7 @@ def _trace(plan: Plan) -> onnx.ModelProto:
     return precision.store(graph.to_onnx(translator, plan.given), plan.settings.precision)
 
 
-def _prove(plan: Plan, model: onnx.ModelProto, real: NDArray[np.uint8]) -> tuple[Parity, BatchInvariance]:
+def _prove(plan: Plan, model: onnx.ModelProto, real: NDArray[np.uint8]) -> Proof:
     graph.check(model)
     stored = model.SerializeToString()
     session = proof.open_session(stored, plan.settings.device)
@@ -98,12 +118,13 @@ def _prove(plan: Plan, model: onnx.ModelProto, real: NDArray[np.uint8]) -> tuple
     _tell("parity", describe.parity(parity))
     # A server may give a picture one thread or all; the arithmetic is split differently, so both are proven.
     for threads in (1, proof.ALL_CORES):
-        rows = proof.prove_rows(proof.translate_with(proof.open_session(stored, threads=threads)), real[:ROWS])
+        translate = proof.translate_with(proof.open_session(stored, threads=threads))
+        rows = proof.prove_rows(translate, real[:ROWS])
     _tell("batches", describe.rows(rows))
-    return parity, rows
+    return Proof(parity, rows, fingerprint.take(translate, real[0], parity))
 
 
-def _describe(plan: Plan, parity: Parity, rows: BatchInvariance) -> Metadata:
+def _describe(plan: Plan, proven: Proof) -> Metadata:
     source = plan.source
     return Metadata(
         name=plan.settings.entry.name,
@@ -118,8 +139,9 @@ def _describe(plan: Plan, parity: Parity, rows: BatchInvariance) -> Metadata:
         data=Data.model_validate(source.config.data.model_dump()),
         validation=source.metrics.validation if plan.as_validated else None,
         baseline=source.metrics.baseline,
-        parity=parity,
-        batch_invariance=rows,
+        parity=proven.parity,
+        batch_invariance=proven.rows,
+        fingerprint=proven.fingerprint,
         lapis_version=version("lapis"),
     )
 

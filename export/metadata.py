@@ -77,6 +77,18 @@ class BatchInvariance(_Record):
     max_difference: int
 
 
+class Fingerprint(_Record):
+    """A picture and its translation by the exported graph on the CPU, PNG files in base64; see `export.fingerprint`.
+
+    Every `every`-th row and column is kept. `max_difference`, in levels of 255, is what a server may be off on a CPU.
+    """
+
+    input: str
+    translation: str
+    every: int
+    max_difference: int
+
+
 class Metadata(_Record):
     """Everything a server or a person may want to know of a model file without asking anyone else."""
 
@@ -96,4 +108,5 @@ class Metadata(_Record):
     baseline: Figures | None
     parity: Parity
     batch_invariance: BatchInvariance
+    fingerprint: Fingerprint | None = None  # files of earlier versions have none
     lapis_version: str

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, model_validator
 
 from service.errors import StartupError
 
@@ -32,13 +32,13 @@ class _Picture(_Section):
 
 
 class Fingerprint(_Section):
-    """A picture and its translation by the exported graph on the CPU, as PNG files (`service.fingerprint` has the layout).
+    """A picture and its translation by the exported graph on the CPU: PNG files in base64, see `service.fingerprint`.
 
     Of a large model every `every`-th row and column is kept. `max_difference` is in levels of 255.
     """
 
-    input: Base64Bytes
-    translation: Base64Bytes
+    input: str
+    translation: str
     every: int = Field(1, ge=1)
     max_difference: float = Field(ge=0, le=255)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -60,12 +61,27 @@ def test_table_has_a_line_for_each_thing_worth_knowing(model: Path, lapis_export
     assert table["validation"] == "L1 0.0500, PSNR 18.20 dB, SSIM 0.710 over 100 held-out pairs"
     assert table["baseline"] == "not measured"
     assert table["batches"] == "0 levels between batches of 1, 2, 3, 8"
+    assert table["fingerprint"] == "none"
 
 
 def test_json_is_what_the_file_holds(model: Path, lapis_export: Callable[..., Any]) -> None:
     ended = lapis_export("--describe", model, "--json")
     (held,) = onnx.load(model).metadata_props
     assert json.loads(ended.out) == json.loads(held.value)
+
+
+def test_pictures_are_told_by_their_sizes(model: Path, lapis_export: Callable[..., Any]) -> None:
+    picture = base64.b64encode(b"x" * 4321).decode()
+    fingerprint = {"input": picture, "translation": picture[:4], "every": 3, "max_difference": 2}
+    content = onnx.load(model)
+    attach(content, Metadata.model_validate(METADATA | {"fingerprint": fingerprint}))
+    onnx.save(content, model)
+    assert (
+        "a picture (4,321 bytes) and its translation (3 bytes), one of 3 rows and columns; "
+        "accepted on a CPU: 2 of 255 levels off\n"
+    ) in lapis_export("--describe", model).out
+    told = json.loads(lapis_export("--describe", model, "--json").out)
+    assert told["fingerprint"] == fingerprint | {"input": "PNG, 4,321 bytes", "translation": "PNG, 3 bytes"}
 
 
 def test_description_replaces_an_older_one_and_leaves_others(model: Path) -> None:
