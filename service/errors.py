@@ -12,11 +12,12 @@
     │   └── CallerLimit           this caller has too many requests in hand
     ├── DeadlineExceeded      the caller's deadline passed before the answer was there
     ├── InferenceFailed       the engine failed on this picture; the caller learns an error id and no more
+    │   └── EngineBroken          the engine fails on any picture; made anew before a caller hears of it
     ├── ControlDisabled       callers may not load and unload models here
     └── ModelUnusable         a model that was to be loaded cannot be served; the message says why
 
-A message says what was wrong, where, and what would be right; it is written for the caller. Two errors stand outside the
-tree, written for whoever runs the server: StartupError, and EngineLost, which ends it.
+A message says what was wrong, where, and what would be right; it is written for the caller. Two errors stand outside
+the tree, written for whoever runs the server: StartupError, and EngineLost, which ends it.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ class InferenceFailed(ServiceError):
     """The engine failed on this picture."""
 
     reason = "INFERENCE_FAILED"
+
+
+class EngineBroken(InferenceFailed):
+    """The engine fails on any picture."""
 
 
 class ControlDisabled(ServiceError):

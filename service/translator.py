@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from service import tracing
+from service.cache import AnswerCache
+from service.errors import DeadlineExceeded
 from service.picture.decode import check, decode, from_raw
-from service.picture.encode import check_output, encode
-from service.picture.fit import fit, restore
+from service.picture.encode import Format, check_output, encode
+from service.picture.fit import Box, Fit, Placement, fit, restore
+from service.picture.tile import OVERLAP, Blender, plan_tiles
+from service.runner import Work
+from service.scheduler.admission import Wish
+from service.scheduler.priority import Priority
+from service.tiling import translate_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.engine.contract import PictureShape
-    from service.engine.session import Engine
+    from service.engine.engine import Engine
     from service.metrics import Metrics
-    from service.picture.encode import Format
-    from service.picture.fit import Fit, Placement
     from service.picture.limits import Limits
-    from service.registry import ModelVersion
+    from service.registry import LoadedModel, ModelVersion
+    from service.scheduler.admission import Ticket
 
     Pixels = NDArray[np.uint8]
 
@@ -41,6 +48,11 @@ class RawPicture:
     width: int
     channels: int
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.height, self.width, self.channels
+
 
 @dataclass(frozen=True)
 class Order:
@@ -52,6 +64,8 @@ class Order:
     quality: int
     at_input_size: bool
     deadline: float = math.inf
+    priority: Priority = Priority.NORMAL
+    caller: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -79,46 +93,133 @@ class Translation:
     width: int
     channels: int
     timings: Timings
+    cached: bool = False
+    tiles: int = 1
+
+
+@dataclass(frozen=True)
+class _Inferred:
+    """What the engine made of a picture, and how long that took."""
+
+    pixels: Pixels
+    queue: float
+    infer: float
+    batch_size: int
+    tiles: int = 1
 
 
 class Translator:
     """Admits, decodes, queues, infers and encodes; the one way from an order to a translation."""
 
-    def __init__(self, limits: Limits, codec: Executor, metrics: Metrics) -> None:
+    def __init__(self, limits: Limits, codec: Executor, metrics: Metrics, cache_bytes: int = 0) -> None:
         self._limits = limits
         self._codec = codec
         self._metrics = metrics
+        self._cache = AnswerCache(cache_bytes) if cache_bytes else None
 
     async def translate(self, model: ModelVersion, order: Order) -> Translation:
         """Translate one picture; raises any of the errors in `service.errors`."""
         loaded = model.serving()
-        with loaded.admission.admit(self._checked_size(order, loaded.engine)):
-            started = time.monotonic()
-            picture, placement = await self._in_thread(lambda: _decode(order, loaded.engine.input, self._limits))
-            decoded = time.monotonic()
-            answer = await loaded.batcher.submit(picture, order.deadline)
-            inferred = time.monotonic()
-            data, shape = await self._in_thread(lambda: _encode(answer.result, order, placement))
-            encoded = time.monotonic()
-        timings = Timings(
-            decoded - started, answer.queue_seconds, answer.infer_seconds, encoded - inferred, answer.batch_size
-        )
-        self._metrics.stages(model.name, model.version, timings)
-        return Translation(data, *shape, timings)
+        until = None if math.isinf(order.deadline) else order.deadline
+        with loaded.admission.admit(self._wish(order, loaded.engine)) as ticket:
+            try:
+                async with asyncio.timeout_at(until):
+                    made = await self._made(model, loaded, order, ticket)
+            except TimeoutError as error:
+                raise DeadlineExceeded("the deadline passed before the picture was done") from error
+        if not made.cached:
+            self._metrics.model(model.name, model.version).stages(made.timings)
+        return made
 
-    def _checked_size(self, order: Order, engine: Engine) -> int:
-        """Return the bytes that the order will hold: as it came, at the model's size, and as pixels of the answer.
+    async def _made(self, model: ModelVersion, loaded: LoadedModel, order: Order, ticket: Ticket) -> Translation:
+        started = time.monotonic()
+        with tracing.stage("decode"):
+            picture, placement = await self._decoded(order, loaded.engine)
+        decoded = time.monotonic()
+        key = self._key(loaded.engine, order, picture, placement)
+        if known := self._known(model, key):
+            return replace(known, timings=Timings(decoded - started, 0.0, 0.0, 0.0, 0), cached=True)
+        with tracing.stage("infer"):
+            inferred = await self._inferred(loaded, order, picture, ticket)
+        ready = time.monotonic()
+        with tracing.stage("encode"):
+            data, (height, width, channels) = await self._encoded(inferred.pixels, order, placement)
+        timings = Timings(
+            decoded - started, inferred.queue, inferred.infer, time.monotonic() - ready, inferred.batch_size
+        )
+        made = Translation(data, height, width, channels, timings, tiles=inferred.tiles)
+        if self._cache and key:
+            self._cache.put(key, made, len(data))
+        return made
+
+    def _wish(self, order: Order, engine: Engine) -> Wish:
+        """Return what the order asks for: bytes as it came, at the model's size, and as pixels of the answer.
 
         This costs microseconds. What can be refused without decoding is refused here.
         """
         check_output(order.format, order.quality, engine.output.channels)
         sent = order.picture if isinstance(order.picture, RawPicture) else check(order.picture, self._limits)
         self._limits.check_sides(sent.height, sent.width)
-        answer = sent.height * sent.width * engine.output.channels if order.at_input_size else engine.output.nbytes
-        return order.nbytes + engine.input.nbytes + answer
+        given, made = engine.input, engine.output
+        rows, nbytes = 1, given.nbytes
+        answer = sent.height * sent.width * made.channels if order.at_input_size else made.nbytes
+        if order.fit is Fit.TILE:
+            nbytes = sent.height * sent.width * given.channels
+            answer = math.ceil(sent.height * sent.width * made.nbytes / (given.height * given.width))
+            # Its orientation, which may swap the sides, is read when it is decoded.
+            sizes = {(sent.height, sent.width), (sent.width, sent.height)}
+            rows = max(plan_tiles(*size, given.height, given.width, OVERLAP).count for size in sizes)
+        return Wish(order.nbytes + nbytes + answer, rows, order.priority, order.deadline, order.caller)
+
+    async def _decoded(self, order: Order, engine: Engine) -> tuple[Pixels, Placement]:
+        sent = order.picture
+        if isinstance(sent, RawPicture) and sent.shape == _shape(engine.input):
+            return _decode(order, engine.input, self._limits)  # a view of the bytes: a thread would cost more
+        return await self._in_thread(lambda: _decode(order, engine.input, self._limits))
+
+    async def _encoded(self, made: Pixels, order: Order, placement: Placement) -> tuple[bytes, tuple[int, int, int]]:
+        if order.format is Format.RAW and not order.at_input_size:
+            return _encode(made, order, placement)  # a copy
+        return await self._in_thread(lambda: _encode(made, order, placement))
+
+    async def _inferred(self, loaded: LoadedModel, order: Order, picture: Pixels, ticket: Ticket) -> _Inferred:
+        link = tracing.link()
+        if order.fit is not Fit.TILE:
+            answer = await loaded.queue.submit(Work(picture, link), ticket)
+            return _Inferred(answer.result, answer.queue_seconds, answer.infer_seconds, answer.batch_size)
+        given, made = loaded.engine.input, loaded.engine.output
+        plan = plan_tiles(*picture.shape[:2], given.height, given.width, OVERLAP)
+        ticket.rows_left = plan.count
+        tiled = await translate_tiles(
+            picture,
+            plan,
+            Blender(plan, made.height / given.height, made.width / given.width, made.channels),
+            lambda tile: loaded.queue.submit(Work(tile, link), ticket),
+            in_thread=self._in_thread,
+            window=2 * loaded.max_batch_size * loaded.queue.lanes.count,
+        )
+        return _Inferred(tiled.pixels, tiled.queue, tiled.infer, tiled.batch_size, plan.count)
+
+    def _key(self, engine: Engine, order: Order, picture: Pixels, placement: Placement) -> bytes | None:
+        """Return what an answer is known by, where answers are kept: all that it depends on."""
+        if self._cache is None:
+            return None
+        size = (placement.source, placement.target) if order.at_input_size else ()
+        return self._cache.key(engine.digest, picture, order.fit, order.format, order.quality, size)
+
+    def _known(self, model: ModelVersion, key: bytes | None) -> Translation | None:
+        if self._cache is None or key is None:
+            return None
+        known = self._cache.get(key)
+        self._metrics.model(model.name, model.version).cache(known is not None)
+        return known
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._codec, work)
+
+
+def _shape(model: PictureShape) -> tuple[int, int, int]:
+    return model.height, model.width, model.channels
 
 
 def _decode(order: Order, model: PictureShape, limits: Limits) -> tuple[Pixels, Placement]:
@@ -129,6 +230,10 @@ def _decode(order: Order, model: PictureShape, limits: Limits) -> tuple[Pixels, 
         )
     else:
         pixels = decode(picture, model.channels, limits)
+    if order.fit is Fit.TILE:
+        height, width = pixels.shape[:2]
+        whole = Box(0, 0, height, width)
+        return pixels, Placement(whole, whole, height, width)
     return fit(pixels, model.height, model.width, order.fit)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from lapis.v1 import translation_pb2 as pb
 
 from service.errors import (
     CallerLimit,
@@ -49,29 +50,56 @@ CODES: dict[type[ServiceError], grpc.StatusCode] = {
 }
 
 
-def refusal(error: ServiceError) -> status_pb2.Status:
+@dataclass(frozen=True)
+class Told:
+    """What a caller is told of an error: as the end of a call, or as an item of a stream.
+
+    `retry_after`, in seconds, is None where trying again is of no use; `error_id` is empty unless the fault is ours.
+    """
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    retry_after: float | None = None
+    error_id: str = ""
+
+    def as_status(self) -> status_pb2.Status:
+        """Return the status with its details, for the end of a call."""
+        info = error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN)
+        if self.error_id:
+            info.metadata["error_id"] = self.error_id
+        details: list[Message] = [info]
+        if self.retry_after is not None:
+            details.append(error_details_pb2.RetryInfo(retry_delay=duration(self.retry_after)))
+        return status_pb2.Status(code=self.code.value[0], message=self.message, details=[_packed(one) for one in details])
+
+    def as_item(self) -> pb.TranslateError:
+        """Return the same as an item of a stream."""
+        item = pb.TranslateError(code=self.code.value[0], reason=self.reason, message=self.message)
+        if self.retry_after is not None:
+            item.retry_delay.CopyFrom(duration(self.retry_after))
+        return item
+
+
+def refusal(error: ServiceError) -> Told:
     """Return what a caller is told of an error that is meant for callers."""
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)]
-    if isinstance(error, Overloaded):
-        details.append(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after)))
-    return _status(CODES[type(error)], str(error), details)
+    retry_after = error.retry_after if isinstance(error, Overloaded) else None
+    return Told(CODES[type(error)], error.reason, str(error), retry_after)
 
 
-def fault(reason: str, error_id: str) -> status_pb2.Status:
+def fault(reason: str, error_id: str) -> Told:
     """Return what a caller is told of a fault of ours: an id to quote, by which the log has the rest."""
-    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata={"error_id": error_id})
-    return _status(grpc.StatusCode.INTERNAL, f"the server failed on this request; error id {error_id}", [info])
+    message = f"the server failed on this request; error id {error_id}"
+    return Told(grpc.StatusCode.INTERNAL, reason, message, error_id=error_id)
 
 
 def duration(seconds: float) -> duration_pb2.Duration:
     """Return seconds as a protobuf duration."""
-    fraction, whole = math.modf(seconds)
-    return duration_pb2.Duration(seconds=int(whole), nanos=int(fraction * 1e9))
+    whole, nanoseconds = divmod(round(seconds * 1e9), 1_000_000_000)
+    return duration_pb2.Duration(seconds=whole, nanos=nanoseconds)
 
 
-def _status(code: grpc.StatusCode, message: str, details: list[Message]) -> status_pb2.Status:
-    packed = []
-    for detail in details:
-        packed.append(any_pb2.Any())
-        packed[-1].Pack(detail)
-    return status_pb2.Status(code=code.value[0], message=message, details=packed)
+def _packed(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -1,53 +1,285 @@
-"""How much one model may hold at a time, decided before anything is decoded."""
+"""Who is let in: decided before anything is decoded, by what is in already and by when it will be done."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
+import time
+from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-from service.errors import QueueFull
+from service.errors import CallerLimit, DeadlineExceeded, DeadlineUnreachable, QueueFull
+from service.scheduler.priority import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 # A caller is never told to come back sooner than this, in seconds.
 _SHORTEST_RETRY = 0.05
+# Weight of the latest request in the mean of what its way takes besides the queue and the engine.
+_FRESHNESS = 0.1
 
 
-class Admission:
-    """Bounds the requests that are in, and their bytes, from admission until the answer is ready."""
+@dataclass(frozen=True)
+class Bounds:
+    """How much may be in at a time: requests, and the bytes that they hold."""
 
-    def __init__(self, max_requests: int, max_bytes: int, expected_wait: Callable[[], float]) -> None:
-        self._max_requests = max_requests
-        self._max_bytes = max_bytes
-        self._expected_wait = expected_wait
+    requests: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a request asks for: room for `nbytes`, and the engine for `rows`, until `deadline` (monotonic seconds)."""
+
+    nbytes: int
+    rows: int = 1
+    priority: Priority = Priority.NORMAL
+    deadline: float = math.inf
+    caller: str = ""
+
+
+class Forecast(Protocol):
+    """What is known of the engine in front of which one waits."""
+
+    def wait(self, rows_ahead: int) -> float:
+        """Return the seconds until a row with so many rows of its model ahead of it would run."""
+
+    def service(self, rows: int, rows_ahead: int) -> float:
+        """Return the seconds that rows take in the engine once it is their turn."""
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request's place, from admission until its answer is there; `rows_left` of it have not run yet.
+
+    `rank` is what the order goes by, as the policy has it for one that has just come.
+    """
+
+    wish: Wish
+    owner: int
+    arrived: float
+    rank: tuple[int, float]
+    rows_left: int
+    started: bool = False
+    displaced: QueueFull | None = None
+    on_displaced: Callable[[], None] | None = None
+    engine_seconds: float = math.nan
+
+
+class Account:
+    """Requests and bytes that are in, against their bounds."""
+
+    def __init__(self, bounds: Bounds, whose: str) -> None:
+        self.bounds = bounds
+        self.whose = whose
         self.requests = 0
-        self.bytes = 0
+        self.nbytes = 0
         self._empty = asyncio.Event()
         self._empty.set()
 
-    @contextmanager
-    def admit(self, size: int) -> Iterator[None]:
-        """Hold a place for a request of `size` bytes; raises QueueFull, with when to come back, if there is none."""
-        if self.requests >= self._max_requests:
-            raise self._full(f"{self.requests:,} requests are in, as many as the server takes")
-        if self.bytes + size > self._max_bytes:
-            raise self._full(f"requests of {self.bytes:,} bytes are in; with this one's {size:,} it would be too many")
+    def excess(self, nbytes: int, leaving: Sequence[Ticket] = ()) -> str:
+        """Return what one more request of so many bytes would exceed when some have left, or nothing."""
+        if self.requests - len(leaving) >= self.bounds.requests:
+            return f"{self.requests:,} requests are in, as many as {self.whose} takes"
+        if self.nbytes - sum(ticket.wish.nbytes for ticket in leaving) + nbytes > self.bounds.nbytes:
+            return (
+                f"requests of {self.nbytes:,} bytes are in; with this one's {nbytes:,} it would be more than the "
+                f"{self.bounds.nbytes:,} that {self.whose} takes"
+            )
+        return ""
+
+    def add(self, nbytes: int) -> None:
+        """Count one request in."""
         self.requests += 1
-        self.bytes += size
+        self.nbytes += nbytes
         self._empty.clear()
-        try:
-            yield
-        finally:
-            self.requests -= 1
-            self.bytes -= size
-            if not self.requests:
-                self._empty.set()
+
+    def remove(self, nbytes: int) -> None:
+        """Count one request out."""
+        self.requests -= 1
+        self.nbytes -= nbytes
+        if not self.requests:
+            self._empty.set()
 
     async def until_empty(self) -> None:
         """Wait until no request is in."""
         await self._empty.wait()
 
-    def _full(self, message: str) -> QueueFull:
-        return QueueFull(f"{message}; try again later", retry_after=max(_SHORTEST_RETRY, self._expected_wait()))
+
+class House:
+    """What all models share: the bounds on everything together, and how much each caller has in hand."""
+
+    def __init__(self, bounds: Bounds, caller_limit: int = 0) -> None:
+        """Bound all requests together, and each caller's to `caller_limit` unless that is 0."""
+        self.account = Account(bounds, "the server")
+        self.doors: set[Admission] = set()
+        self._caller_limit = caller_limit
+        self._callers: Counter[str] = Counter()
+        self._owners = itertools.count(1)
+
+    def next_owner(self) -> int:
+        """Return a number for a request."""
+        return next(self._owners)
+
+    def check_caller(self, caller: str, retry_after: Callable[[], float]) -> None:
+        """Raise CallerLimit when the caller has as much in hand as one may."""
+        if self._caller_limit and self._callers[caller] >= self._caller_limit:
+            raise CallerLimit(
+                f"{self._callers[caller]:,} of this caller's requests are in hand, as many as one caller may have",
+                retry_after=retry_after(),
+            )
+
+    def enter(self, wish: Wish) -> None:
+        """Count a request in."""
+        self.account.add(wish.nbytes)
+        if self._caller_limit:
+            self._callers[wish.caller] += 1
+
+    def leave(self, wish: Wish) -> None:
+        """Count a request out."""
+        self.account.remove(wish.nbytes)
+        if self._caller_limit:
+            self._callers[wish.caller] -= 1
+            if not self._callers[wish.caller]:
+                del self._callers[wish.caller]
+
+
+class Admission:
+    """The door in front of one model.
+
+    A request is refused when its caller has too much in hand, when its deadline cannot be kept, or when there is no
+    room for it and nobody of a lower class whose place it could take. `patience` is after how many seconds a request
+    without a deadline is due.
+    """
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        house: House,
+        forecast: Forecast,
+        patience: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._account = Account(bounds, "the model")
+        self._house = house
+        self._forecast = forecast
+        self._patience = patience
+        self._clock = clock
+        self._besides = 0.0
+        self.tickets: dict[Ticket, None] = {}
+        house.doors.add(self)
+
+    @property
+    def requests(self) -> int:
+        """Requests that are in."""
+        return self._account.requests
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that they hold."""
+        return self._account.nbytes
+
+    @contextmanager
+    def admit(self, wish: Wish) -> Iterator[Ticket]:
+        """Hold a place; raises Overloaded, with when to come back, or DeadlineExceeded."""
+        now = self._clock()
+        self._check(wish, now)
+        ticket = Ticket(wish, self._house.next_owner(), now, self._rank(wish, now), wish.rows)
+        self._account.add(wish.nbytes)
+        self._house.enter(wish)
+        self.tickets[ticket] = None
+        try:
+            yield ticket
+            self._learn(ticket)
+        finally:
+            self._release(ticket)
+
+    async def until_empty(self) -> None:
+        """Wait until no request is in."""
+        await self._account.until_empty()
+
+    def close(self) -> None:
+        """Be gone from the house."""
+        self._house.doors.discard(self)
+
+    def expected(self, wish: Wish, now: float) -> float:
+        """Return the seconds from now until a request would be answered, were it admitted."""
+        rank = self._rank(wish, now)
+        ahead = sum(ticket.rows_left for ticket in self.tickets if ticket.rank <= rank)
+        return self._forecast.wait(ahead) + self._forecast.service(wish.rows, ahead) + self._besides
+
+    def _rank(self, wish: Wish, now: float) -> tuple[int, float]:
+        return wish.priority, min(wish.deadline, now + self._patience)
+
+    def _check(self, wish: Wish, now: float) -> None:
+        if wish.deadline <= now:
+            raise DeadlineExceeded("the deadline had passed when the request came in")
+        self._house.check_caller(wish.caller, lambda: self._retry_after(wish, now))
+        # Where nothing is in, the request is let in whatever the forecast: without runs it would never learn better.
+        if wish.deadline < math.inf and self._house.account.requests:
+            self._check_deadline(wish, now)
+        for ticket, door in self._leaving(wish, now):
+            door._displace(ticket, now)  # noqa: SLF001 (another door of this very class)
+
+    def _check_deadline(self, wish: Wish, now: float) -> None:
+        expected = self.expected(wish, now)
+        left = wish.deadline - now
+        if expected > left:
+            raise DeadlineUnreachable(
+                f"an answer takes {expected:.3f} s with what is waiting now, and the deadline is in {left:.3f} s; "
+                "allow more time or try again later",
+                retry_after=max(_SHORTEST_RETRY, expected - left),
+            )
+
+    def _leaving(self, wish: Wish, now: float) -> list[tuple[Ticket, Admission]]:
+        """Return who of lower classes must leave so that there is room; raises QueueFull where that is not enough."""
+        leaving: list[tuple[Ticket, Admission]] = []
+        for account, doors in ((self._account, {self}), (self._house.account, self._house.doors)):
+            excess = account.excess(wish.nbytes, [ticket for ticket, _ in leaving])
+            candidates = iter(_below(doors, wish.priority, leaving) if excess else ())
+            while excess:
+                if not (candidate := next(candidates, None)):
+                    raise QueueFull(f"{excess}; try again later", self._retry_after(wish, now))
+                leaving.append(candidate)
+                excess = account.excess(wish.nbytes, [ticket for ticket, _ in leaving])
+        return leaving
+
+    def _displace(self, ticket: Ticket, now: float) -> None:
+        message = "a request of a higher class took this one's place; try again later"
+        ticket.displaced = QueueFull(message, self._retry_after(ticket.wish, now))
+        self._release(ticket)
+        if ticket.on_displaced:
+            ticket.on_displaced()
+
+    def _release(self, ticket: Ticket) -> None:
+        """Give the place back, once."""
+        if ticket in self.tickets:
+            del self.tickets[ticket]
+            self._account.remove(ticket.wish.nbytes)
+            self._house.leave(ticket.wish)
+
+    def _learn(self, ticket: Ticket) -> None:
+        """Learn how long the rest of a request's way takes: before its row was queued, and after it had run."""
+        if not math.isnan(ticket.engine_seconds):
+            besides = self._clock() - ticket.arrived - ticket.engine_seconds
+            self._besides += _FRESHNESS * (max(0.0, besides) - self._besides)
+
+    def _retry_after(self, wish: Wish, now: float) -> float:
+        return max(_SHORTEST_RETRY, self.expected(wish, now))
+
+
+def _below(
+    doors: Iterable[Admission], priority: Priority, but: Sequence[tuple[Ticket, Admission]]
+) -> list[tuple[Ticket, Admission]]:
+    """Return requests below a class of which nothing has run yet, the one that would run last first."""
+    found = [
+        (ticket, door)
+        for door in doors
+        for ticket in door.tickets
+        if ticket.wish.priority > priority and not ticket.started and (ticket, door) not in but
+    ]
+    return sorted(found, key=lambda one: (one[0].rank, one[0].owner), reverse=True)

@@ -1,55 +1,196 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.scheduler.policy import Capacity, Plan, plan
+from service.scheduler.policy import Entry, Plan, Rules, Situation, fairest, order, plan
+from service.scheduler.priority import Priority
 
 NEVER = math.inf
+NOW = 100.0
+AGEING = 5.0
+HIGH, NORMAL, LOW = Priority
+
+
+class Costs:
+    """So many seconds for any run, and so many for each row."""
+
+    def __init__(self, base: float = 0.0, per_row: float = 0.0) -> None:
+        self.base, self.per_row = base, per_row
+
+    def seconds(self, size: int) -> float:
+        return self.base + self.per_row * size
+
+
+FREE = Costs()
+GPU = Costs(base=0.8, per_row=0.1)
+CPU = Costs(per_row=1.0)
+
+
+def rows(*deadlines: float, priority: Priority = NORMAL, arrived: float = NOW) -> list[Entry]:
+    return [Entry(priority, deadline, arrived, owner) for owner, deadline in enumerate(deadlines)]
+
+
+def planned(queue: list[Entry], costs: Costs = FREE, lanes: int = 1, **rules: object) -> Plan:
+    return plan(queue, costs, Rules(**{"buckets": tuple(range(1, 9)), **rules}), Situation(NOW, lanes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("deadlines", "slots", "max_batch_size", "batch", "expired"),
+    ("deadlines", "lanes", "costs", "batch", "late"),
     [
-        pytest.param([], 1, 8, (), (), id="nothing waits"),
-        pytest.param([NEVER], 1, 8, (0,), (), id="one alone runs at once"),
-        pytest.param([NEVER] * 3, 1, 8, (0, 1, 2), (), id="one slot takes all"),
-        pytest.param([NEVER] * 9, 1, 8, tuple(range(8)), (), id="up to the largest batch"),
-        pytest.param([NEVER] * 3, 1, 1, (0,), (), id="first come, first served"),
-        pytest.param([NEVER] * 4, 2, 8, (0, 1), (), id="two slots share"),
-        pytest.param([NEVER] * 5, 2, 8, (0, 1, 2), (), id="the odd one is not left behind"),
-        pytest.param([NEVER], 2, 8, (0,), (), id="a share is at least one"),
-        pytest.param([9.0, NEVER, 10.0, 10.1], 1, 8, (1, 3), (0, 2), id="too late is too late"),
-        pytest.param([9.0], 1, 8, (), (0,), id="only what is too late"),
-        pytest.param([9.0, NEVER, NEVER], 2, 8, (1,), (0,), id="the expired count for no share"),
+        pytest.param([], 1, GPU, (), (), id="nothing waits"),
+        pytest.param([NEVER], 1, GPU, (0,), (), id="one alone runs at once"),
+        pytest.param([NEVER] * 3, 1, GPU, (0, 1, 2), (), id="one lane takes all"),
+        pytest.param([NEVER] * 9, 1, GPU, tuple(range(8)), (), id="up to the largest bucket"),
+        pytest.param([NEVER] * 3, 1, CPU, (0,), (), id="a batch that brings nothing is not made"),
+        pytest.param([NEVER] * 4, 2, GPU, (0, 1), (), id="two lanes share"),
+        pytest.param([NEVER] * 5, 2, GPU, (0, 1, 2), (), id="the odd one is not left behind"),
+        pytest.param([NEVER], 2, GPU, (0,), (), id="a share is at least one"),
+        pytest.param([NOW - 1, NEVER, NOW, NOW + 5], 1, GPU, (3, 1), (0, 2), id="too late is too late"),
+        pytest.param([NOW + 0.5, NEVER], 1, GPU, (1,), (0,), id="what cannot be done in time does not run"),
+        pytest.param([NOW + 0.5], 1, GPU, (0,), (), id="one alone gets the benefit of the doubt"),
+        pytest.param([NOW], 1, GPU, (), (0,), id="but not after its deadline"),
+        pytest.param([NOW - 1, NEVER, NEVER], 2, GPU, (1,), (0,), id="the late count for no share"),
+        pytest.param([NEVER, NOW + 3, NOW + 2], 1, CPU, (2,), (), id="earliest deadline first"),
+        pytest.param([NOW + 1.05] + [NEVER] * 5, 1, GPU, (0, 1), (), id="no larger than the deadline allows"),
+        pytest.param([NEVER] * 5 + [NOW + 1.05], 1, GPU, (5, 0), (), id="wherever it stands"),
     ],
 )
-def test_plan_at_ten_seconds(
-    deadlines: list[float], slots: int, max_batch_size: int, batch: tuple[int, ...], expired: tuple[int, ...]
+def test_next_batch(
+    deadlines: list[float], lanes: int, costs: Costs, batch: tuple[int, ...], late: tuple[int, ...]
 ) -> None:
-    assert plan(deadlines, 10.0, Capacity(slots, max_batch_size)) == Plan(batch, expired)
+    made = planned(rows(*deadlines), costs, lanes)
+    assert (made.batch, made.late) == (batch, late)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "buckets", "costs", "expected"),
+    [
+        pytest.param(1, (1, 2, 4, 8), GPU, (1, 1), id="one needs no filling"),
+        pytest.param(6, (1, 2, 4, 8), GPU, (6, 8), id="two rows of filling are cheaper than a second run"),
+        pytest.param(5, (1, 2, 4, 8), Costs(0.1, 1.0), (4, 4), id="or dearer"),
+        pytest.param(3, (4, 8), GPU, (3, 4), id="the smallest there is"),
+        pytest.param(30, (4, 8), GPU, (8, 8), id="the largest there is"),
+    ],
+)
+def test_bucket_is_the_one_with_most_rows_a_second(
+    waiting: int, buckets: tuple[int, ...], costs: Costs, expected: tuple[int, int]
+) -> None:
+    made = planned(rows(*[NEVER] * waiting), costs, buckets=buckets)
+    assert (len(made.batch), made.bucket) == expected
+
+
+def aged(priority: Priority, waited: float, deadline: float = NEVER, owner: int = 0) -> Entry:
+    return Entry(priority, deadline, NOW - waited, owner)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(aged(HIGH, 0), aged(NORMAL, 4), id="high before normal"),
+        pytest.param(aged(HIGH, 0), aged(LOW, 4, NOW + 1), id="a class before a deadline"),
+        pytest.param(aged(NORMAL, 0, NOW + 3), aged(NORMAL, 4), id="a deadline before none"),
+        pytest.param(aged(NORMAL, 2), aged(NORMAL, 1), id="first come, first served"),
+        pytest.param(aged(NORMAL, 5.1), aged(HIGH, 0), id="normal rises to high"),
+        pytest.param(aged(LOW, 10.1), aged(NORMAL, 4), id="low rises twice"),
+        pytest.param(aged(LOW, 16, owner=1), aged(HIGH, 0, NOW + 1), id="and then stands before what came later"),
+    ],
+)
+def test_who_goes_first(first: Entry, second: Entry) -> None:
+    for queue in ([first, second], [second, first]):
+        turn = order(queue, [0, 1], Rules(ageing=AGEING), Situation(NOW))
+        assert queue[turn[0]] is first
 
 
 @given(
-    deadlines=st.lists(st.floats(0, 20) | st.just(NEVER), max_size=40),
-    slots=st.integers(1, 8),
-    max_batch_size=st.integers(1, 16),
+    flood=st.lists(st.tuples(st.sampled_from(Priority), st.floats(0.01, 100)), max_size=30),
+    priority=st.sampled_from(Priority),
 )
-def test_plan_keeps_every_promise(deadlines: list[float], slots: int, max_batch_size: int) -> None:
-    made = plan(deadlines, 10.0, Capacity(slots, max_batch_size))
-    alive = [position for position, deadline in enumerate(deadlines) if deadline > 10]
-    assert list(made.batch) == alive[: len(made.batch)], "the first that came run first"
-    assert sorted({*alive, *made.expired}) == list(range(len(deadlines))), "what is not alive is expired"
-    assert bool(made.batch) == bool(alive), "a free slot never idles while someone waits"
-    assert len(made.batch) <= max_batch_size
+def test_no_class_is_starved(flood: list[tuple[Priority, float]], priority: Priority) -> None:
+    """Whatever comes three ageings later goes after, however urgent."""
+    old = aged(priority, 3 * AGEING)
+    queue = [*[Entry(one, NOW + seconds, NOW, owner) for owner, (one, seconds) in enumerate(flood, 1)], old]
+    assert order(queue, range(len(queue)), Rules(ageing=AGEING), Situation(NOW))[0] == len(queue) - 1
 
 
-@given(waiting=st.integers(1, 200), slots=st.integers(1, 8))
-def test_free_slots_together_take_all_that_waits(waiting: int, slots: int) -> None:
+def tiled(owners: str, running: Mapping[str, int] | None = None) -> str:
+    queue = [Entry(NORMAL, NEVER, NOW + position / 1000, ord(owner)) for position, owner in enumerate(owners)]
+    situation = Situation(NOW + 1, running={ord(owner): count for owner, count in (running or {}).items()})
+    return "".join(chr(queue[position].owner) for position in order(queue, range(len(queue)), Rules(), situation))
+
+
+@pytest.mark.parametrize(
+    ("owners", "running", "turn"),
+    [
+        pytest.param("aaab", {}, "abaa", id="the second tile of a stands behind b"),
+        pytest.param("aaabbc", {}, "abcaba", id="by turns"),
+        pytest.param("aab", {"a": 1}, "baa", id="a tile that runs counts"),
+        pytest.param("abc", {}, "abc", id="single pictures keep their order"),
+    ],
+)
+def test_tiles_of_one_picture_do_not_crowd_out_others(owners: str, running: dict[str, int], turn: str) -> None:
+    assert tiled(owners, running) == turn
+
+
+@pytest.mark.parametrize(
+    ("arrived", "deadline", "free_in", "waiting", "wait"),
+    [
+        pytest.param(NOW, NEVER, 0.0, 3, 0.5, id="a free lane waits for more"),
+        pytest.param(NOW - 0.4, NEVER, 0.0, 3, 0.1, id="as long as the first has not waited so long"),
+        pytest.param(NOW - 0.6, NEVER, 0.0, 3, 0.0, id="and no longer"),
+        pytest.param(NOW, NOW + 1.2, 0.0, 3, 0.1, id="nor so long that a deadline is missed"),
+        pytest.param(NOW, NEVER, 0.0, 8, 0.0, id="a full batch waits for nothing"),
+        pytest.param(NOW - 9, NEVER, 0.25, 3, 0.25, id="a busy lane plans when it is free soon"),
+        pytest.param(NOW - 9, NEVER, 0.25, 8, 0.0, id="or when nothing can be added"),
+    ],
+)
+def test_waiting_for_a_batch_to_fill_up(
+    arrived: float, deadline: float, free_in: float, waiting: int, wait: float
+) -> None:
+    queue = rows(*[deadline] * waiting, arrived=arrived)
+    rules = Rules(tuple(range(1, 9)), max_queue_delay=0.5)
+    made = plan(queue, GPU, rules, Situation(NOW, free_in=free_in))
+    assert made.wait == pytest.approx(wait)
+    assert bool(made.batch) == (wait == 0)
+
+
+entries = st.builds(
+    Entry,
+    priority=st.sampled_from(Priority),
+    deadline=st.floats(NOW - 10, NOW + 20) | st.just(NEVER),
+    arrived=st.floats(NOW - 30, NOW),
+    owner=st.integers(0, 20),
+)
+
+
+@given(
+    queue=st.lists(entries, max_size=40),
+    lanes=st.integers(1, 8),
+    buckets=st.sets(st.integers(1, 16), min_size=1).map(lambda sizes: tuple(sorted(sizes))),
+    costs=st.builds(Costs, st.floats(0, 3), st.floats(0, 1)),
+)
+def test_plan_keeps_every_promise(queue: list[Entry], lanes: int, buckets: tuple[int, ...], costs: Costs) -> None:
+    made = plan(queue, costs, Rules(buckets), Situation(NOW, lanes))
+    alive = set(range(len(queue))) - set(made.late)
+    assert all(queue[position].deadline > NOW for position in alive), "nothing runs after its deadline"
+    assert all(queue[position].deadline <= NOW + costs.seconds(buckets[0]) for position in made.late), "nor is given up"
+    assert set(made.batch) <= alive
+    assert len(set(made.batch)) == len(made.batch) <= made.bucket
+    assert bool(made.batch) == bool(alive), "a free lane never idles while someone waits"
+    assert not made.batch or made.bucket in buckets
+
+
+@given(waiting=st.integers(1, 200), lanes=st.integers(1, 8))
+def test_free_lanes_together_take_all_that_waits(waiting: int, lanes: int) -> None:
     left = waiting
-    for _ in range(slots * 10):
-        left -= len(plan([NEVER] * left, 0.0, Capacity(slots, 256)).batch)
+    for _ in range(lanes * 10):
+        left -= len(plan(rows(*[NEVER] * left), GPU, Rules((256,)), Situation(NOW, lanes)).batch)
     assert left == 0
+
+
+def test_model_that_used_the_engine_least_goes_first() -> None:
+    assert fairest([3.0, 1.0, 2.0]) == [1, 2, 0]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.scheduler.cost import CostModel
+
+
+def test_line_tells_the_cost_of_sizes_that_never_ran() -> None:
+    costs = CostModel({1: 1.1, 8: 1.8})
+    assert (costs.base, costs.per_row) == (pytest.approx(1.0), pytest.approx(0.1))
+    assert costs.seconds(4) == pytest.approx(1.4)
+    assert costs.seconds(8) == 1.8
+
+
+def test_single_size_is_taken_as_proportional() -> None:
+    costs = CostModel({2: 3.0})
+    assert (costs.base, costs.per_row, costs.seconds(4)) == (0.0, 1.5, 6.0)
+
+
+def test_costs_follow_what_is_seen() -> None:
+    costs = CostModel({1: 1.0, 8: 8.0})
+    for _ in range(50):
+        costs.observe(1, 2.0)
+    assert costs.seconds(1) == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_slows_one_size_is_expected_to_slow_the_others() -> None:
+    costs = CostModel({1: 1.0, 8: 8.0})
+    costs.observe(1, 2.0)
+    assert 8.0 < costs.seconds(8) < 16.0
+
+
+def test_single_interruption_moves_little() -> None:
+    costs = CostModel({1: 1.0})
+    costs.observe(1, 1000.0)
+    assert costs.seconds(1) < 1.5
+
+
+def test_work_is_what_so_many_rows_take_in_the_largest_runs() -> None:
+    costs = CostModel({1: 1.1, 8: 1.8})
+    assert costs.work(0, 8) == 0
+    assert costs.work(17, 8) == pytest.approx(2 * 1.8 + 1.1)
+
+
+seconds = st.floats(1e-5, 100)
+
+
+@given(
+    measured=st.dictionaries(st.integers(1, 64), seconds, min_size=1, max_size=6),
+    runs=st.lists(st.tuples(st.integers(1, 64), seconds), max_size=30),
+    size=st.integers(1, 64),
+)
+def test_no_run_is_ever_expected_to_be_free(
+    measured: dict[int, float], runs: list[tuple[int, float]], size: int
+) -> None:
+    costs = CostModel(measured)
+    for ran, took in runs:
+        costs.observe(ran, took)
+    assert costs.seconds(size) > 0
+    assert costs.base >= -1e-9
+    assert costs.per_row >= 0
