@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, MutableMapping
+    from typing import Any
+
     from structlog.typing import FilteringBoundLogger, Processor
 
 log: FilteringBoundLogger = structlog.get_logger()
 
+request_fields: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar("request_fields", default=None)
+"""Tells the fields of the request in hand, which stand on each of its lines; asked only when a line is written."""
 
-def configure(level: str, form: Literal["auto", "json", "console"]) -> None:
-    """Send all logs of the process to stderr, one event a line."""
+
+def configure(level: str, form: Literal["auto", "json", "console"], **always: object) -> None:
+    """Send all logs of the process to stderr, one event a line, each with the fields in `always`."""
     as_console = sys.stderr.isatty() if form == "auto" else form == "console"
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _add_request_fields,
+        _Adding(always),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -37,6 +47,22 @@ def configure(level: str, form: Literal["auto", "json", "console"]) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     _capture_libraries(number, shared, last)
+
+
+class _Adding:
+    """Adds fields that are the same on every line."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        self._fields = fields
+
+    def __call__(self, _: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**event, **self._fields}
+
+
+def _add_request_fields(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Say whose request a line belongs to, where it does not say so itself."""
+    fields = request_fields.get()
+    return {**fields(), **event} if fields else event
 
 
 def _capture_libraries(level: int, shared: list[Processor], last: list[Processor]) -> None:

@@ -1,25 +1,24 @@
-"""What every call of ours passes through: errors become status, and the call is counted, timed and logged once."""
+"""What every call of ours passes through: its requests are entered in the ledger, and errors become its end."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from service.edge.call import Call, current
-from service.edge.status import CODES, fault, refusal
-from service.errors import ServiceError
-from service.logs import log
+from service.edge.call import Call, deadline_of
+from service.edge.ledger import Refused
+from service.edge.trailers import load_trailers, trailers
+from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from google.rpc import status_pb2  # type: ignore[import-untyped]
-
-    from service.metrics import Metrics
+    from service.edge.ledger import Ledger
+    from service.edge.load_report import LoadReport
+    from service.edge.status import Told
+    from service.edge.trailers import Metadata
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -27,18 +26,17 @@ if TYPE_CHECKING:
 
 # The key under which gRPC's clients look for a google.rpc.Status.
 _DETAILS = "grpc-status-details-bin"
-_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 # gRPC's own services (health, reflection) set their status themselves.
 _FOREIGN = "/grpc."
-# A caller whose deadline passes cancels on its own clock, which may run ahead of ours by this much (seconds).
-_JITTER = 0.1
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our services."""
+    """Wraps the handlers of our services, each once. `load` is None where callers are not to be told of it."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, ledger: Ledger, load: LoadReport | None) -> None:
+        self._ledger = ledger
+        self._load = load
+        self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -46,67 +44,68 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         """Put the life of a call around its handler."""
-        handler = await continuation(handler_call_details)
         path = handler_call_details.method
+        if wrapped := self._wrapped.get(path):
+            return wrapped
+        handler = await continuation(handler_call_details)
         if handler is None or path.startswith(_FOREIGN):
             return handler
-        behaviour: Any = handler.unary_unary
-        return grpc.unary_unary_rpc_method_handler(
-            self._around(path.rpartition("/")[2], behaviour), handler.request_deserializer, handler.response_serializer
-        )
+        return self._wrapped.setdefault(path, self._around(path.removeprefix("/"), handler))
 
-    def _around(self, method: str, behaviour: Behaviour) -> Behaviour:
+    def _around(self, method: str, handler: Handler) -> Handler:
+        coders = _lenient(handler.request_deserializer), handler.response_serializer
+        unary: Any = handler.unary_unary
+        stream: Any = handler.stream_stream
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, stream), *coders)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, unary), *coders)
+
+    def _unary(self, method: str, behaviour: Behaviour) -> Behaviour:
+        """Enter a call as one request."""
+
         async def answer(request: Any, context: Context) -> Any:  # noqa: ANN401 (the messages of any method)
-            call = Call(method, started=time.monotonic())
-            current.set(call)
-            code = grpc.StatusCode.OK
-            self._metrics.in_flight.inc()
+            call = Call(method, context, deadline_of(context))
+            work = behaviour if request is not None else _refuse
             try:
-                return await behaviour(request, context)
-            except asyncio.CancelledError:
-                code = _given_up(context)
-                raise
-            except grpc.aio.AbortError:
-                code = context.code()
-                raise
-            except Exception as error:  # noqa: BLE001 (a caller never reads an error that was not made for callers)
-                told = self._explain(call, error)
-                code = _BY_NUMBER[told.code]
-                await context.abort(code, told.message, ((_DETAILS, told.SerializeToString()),))
-            finally:
-                self._metrics.in_flight.dec()
-                self._conclude(call, code.name)
+                answered = await self._ledger.carry_out(call, lambda: work(request, context))
+            except Refused as refused:
+                await _end(context, refused.told, trailers(call, self._load))
+            context.set_trailing_metadata(trailers(call, self._load))
+            return answered
 
         return answer
 
-    def _explain(self, call: Call, error: Exception) -> status_pb2.Status:
-        """Turn an error into what the caller is told; of a fault of ours that is an id, and the log has the rest."""
-        reason = error.reason if isinstance(error, ServiceError) else "INTERNAL"
-        self._metrics.refused(call.model, call.version, reason)
-        if isinstance(error, ServiceError) and CODES.get(type(error)) not in {None, grpc.StatusCode.INTERNAL}:
-            return refusal(error)
-        error_id = uuid.uuid4().hex[:12]
-        log.error("request_failed", error_id=error_id, request_id=call.request_id, model=call.model, exc_info=error)
-        return fault(reason, error_id)
+    def _stream(self, method: str, behaviour: Behaviour) -> Behaviour:
+        """Leave it to a call's handler to enter its items as requests."""
 
-    def _conclude(self, call: Call, code: str) -> None:
-        seconds = time.monotonic() - call.started
-        self._metrics.call(call.method, call.model, call.version, code, seconds)
-        # What went well is told where every request is wanted; what did not, always.
-        tell = log.debug if code == grpc.StatusCode.OK.name else log.info
-        tell(
-            "request",
-            method=call.method,
-            code=code,
-            seconds=round(seconds, 6),
-            request_id=call.request_id,
-            model=call.model,
-            version=call.version,
-        )
+        async def answer(requests: Any, context: Context) -> None:  # noqa: ANN401
+            try:
+                await behaviour(requests, context)
+            except Exception as error:  # noqa: BLE001 (a caller never reads an error that was not made for callers)
+                told = self._ledger.explain(error, Call(method, context, deadline_of(context)))
+                await _end(context, told, load_trailers(self._load))
+            context.set_trailing_metadata(load_trailers(self._load))
+
+        return answer
 
 
-def _given_up(context: Context) -> grpc.StatusCode:
-    """Tell why a handler was cancelled: gRPC does so when its caller leaves, and when the deadline passes."""
-    remaining = context.time_remaining()
-    too_late = remaining is not None and remaining < _JITTER
-    return grpc.StatusCode.DEADLINE_EXCEEDED if too_late else grpc.StatusCode.CANCELLED
+async def _end(context: Context, told: Told, metadata: Metadata) -> NoReturn:
+    """End a call with an error; raises what gRPC wants to see of that."""
+    details = (_DETAILS, told.as_status().SerializeToString())
+    await context.abort(told.code, told.message, (details, *metadata))
+
+
+async def _refuse(_: object, __: Context) -> NoReturn:
+    raise InvalidRequest("the request is not a message of the kind that this method takes")
+
+
+def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """Return None for what is no message, where gRPC would end the call itself, with an answer that helps nobody."""
+
+    def read(data: bytes) -> Any:  # noqa: ANN401
+        try:
+            return deserialize(data) if deserialize else data
+        except DecodeError:
+            return None
+
+    return read

@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 import random
 import re
-import time
 from typing import TYPE_CHECKING, TypeVar
 
 from lapis.v1 import translation_pb2 as pb
 
-from service.edge.status import duration
 from service.errors import InvalidRequest
 from service.picture.encode import Format
 from service.picture.fit import Fit
 from service.registry import State
+from service.scheduler.priority import Priority
 from service.translator import Order, RawPicture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from google.protobuf.duration_pb2 import Duration
+
     from service.engine.contract import PictureShape
-    from service.registry import ModelVersion
+    from service.registry import ModelVersion, Registry
     from service.translator import Timings, Translation
 
 K = TypeVar("K", bound=int)
@@ -32,6 +33,7 @@ _FITS = {
     pb.FIT_STRETCH: Fit.STRETCH,
     pb.FIT_PAD: Fit.PAD,
     pb.FIT_CROP: Fit.CROP,
+    pb.FIT_TILE: Fit.TILE,
 }
 _FORMATS = {
     pb.PICTURE_FORMAT_UNSPECIFIED: Format.PNG,
@@ -42,12 +44,24 @@ _FORMATS = {
 }
 _AT_INPUT_SIZE = {pb.OUTPUT_SIZE_UNSPECIFIED: False, pb.OUTPUT_SIZE_MODEL: False, pb.OUTPUT_SIZE_INPUT: True}
 _FORMAT_NUMBERS = {format_: number for number, format_ in _FORMATS.items()}
+_PRIORITIES = {
+    pb.PRIORITY_UNSPECIFIED: Priority.NORMAL,
+    pb.PRIORITY_HIGH: Priority.HIGH,
+    pb.PRIORITY_NORMAL: Priority.NORMAL,
+    pb.PRIORITY_LOW: Priority.LOW,
+}
 _STATES = {
     State.LOADING: pb.MODEL_STATE_LOADING,
     State.READY: pb.MODEL_STATE_READY,
+    # Like a model that loads: it does not take requests, and will without anyone doing anything.
+    State.RECOVERING: pb.MODEL_STATE_LOADING,
     State.DRAINING: pb.MODEL_STATE_DRAINING,
     State.FAILED: pb.MODEL_STATE_FAILED,
+    State.UNLOADED: pb.MODEL_STATE_UNLOADED,
 }
+# What google.protobuf.Duration says of itself: ten thousand years, and parts of a second with the sign of the seconds.
+_LONGEST_DURATION = 315_576_000_000
+_NANOSECONDS = 1_000_000_000
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 
 
@@ -60,15 +74,30 @@ def request_id(request: pb.TranslateRequest) -> str:
     return request.request_id
 
 
-def order(request: pb.TranslateRequest, time_remaining: float | None) -> Order:
-    """Return what is wanted; `time_remaining` in seconds, None for no deadline. Raises InvalidRequest."""
+def timeout(request: pb.TranslateRequest) -> float:
+    """Return how long the picture may take, in seconds; infinity where it does not say. Raises InvalidRequest."""
+    if not request.HasField("timeout"):
+        return math.inf
+    given: Duration = request.timeout
+    if not 0 <= given.seconds <= _LONGEST_DURATION or not 0 <= given.nanos < _NANOSECONDS:
+        raise InvalidRequest(
+            f"timeout is {given.seconds} s and {given.nanos} ns; it must be at least 0, with 0 to 999,999,999 ns in it"
+        )
+    return given.seconds + given.nanos / _NANOSECONDS
+
+
+def order(request: pb.TranslateRequest, deadline: float, caller: str) -> Order:
+    """Return what is wanted; `deadline` is on the monotonic clock. Raises InvalidRequest."""
+    output = request.output
     return Order(
         picture=_picture(request),
         fit=_known(_FITS, "fit", request.fit),
-        format=_known(_FORMATS, "output.format", request.output.format),
-        quality=request.output.quality,
-        at_input_size=_known(_AT_INPUT_SIZE, "output.size", request.output.size),
-        deadline=math.inf if time_remaining is None else time.monotonic() + time_remaining,
+        format=_known(_FORMATS, "output.format", output.format),
+        quality=output.quality,
+        at_input_size=_known(_AT_INPUT_SIZE, "output.size", output.size),
+        deadline=deadline,
+        priority=_known(_PRIORITIES, "priority", request.priority),
+        caller=caller,
     )
 
 
@@ -82,8 +111,10 @@ def response(request_id: str, model: ModelVersion, wanted: Order, made: Translat
         channels=made.channels,
         model=model.name,
         version=str(model.version),
-        timings=_timings(made.timings),
+        cached=made.cached,
+        tiles=made.tiles,
     )
+    _fill(answer.timings, made.timings)
     if wanted.format is Format.RAW:
         answer.tensor.data = made.data
         answer.tensor.height, answer.tensor.width, answer.tensor.channels = made.height, made.width, made.channels
@@ -92,9 +123,11 @@ def response(request_id: str, model: ModelVersion, wanted: Order, made: Translat
     return answer
 
 
-def model_message(model: ModelVersion) -> pb.Model:
-    """Return the description of a model; what is known only from loading it is empty until then."""
-    message = pb.Model(name=model.name, version=str(model.version), state=_STATES[model.state])
+def model_message(registry: Registry, model: ModelVersion) -> pb.Model:
+    """Return the description of a version; what is known only from loading it is empty until then."""
+    message = pb.Model(
+        name=model.name, version=str(model.version), state=_STATES[model.state], labels=registry.labels(model)
+    )
     if model.loaded:
         engine = model.loaded.engine
         message.input.CopyFrom(_spec(engine.input))
@@ -127,11 +160,13 @@ def _spec(shape: PictureShape) -> pb.PictureSpec:
     return pb.PictureSpec(height=shape.height, width=shape.width, channels=shape.channels)
 
 
-def _timings(timings: Timings) -> pb.Timings:
-    return pb.Timings(
-        decode=duration(timings.decode),
-        queue=duration(timings.queue),
-        infer=duration(timings.infer),
-        encode=duration(timings.encode),
-        batch_size=timings.batch_size,
-    )
+def _fill(message: pb.Timings, timings: Timings) -> None:
+    message.batch_size = timings.batch_size
+    for field, seconds in (
+        (message.decode, timings.decode),
+        (message.queue, timings.queue),
+        (message.infer, timings.infer),
+        (message.encode, timings.encode),
+    ):
+        field.seconds = whole = int(seconds)
+        field.nanos = int((seconds - whole) * _NANOSECONDS)

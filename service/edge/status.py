@@ -15,6 +15,7 @@ from service.errors import (
     ControlDisabled,
     DeadlineExceeded,
     DeadlineUnreachable,
+    EngineBroken,
     InferenceFailed,
     InvalidPicture,
     InvalidRequest,
@@ -45,6 +46,7 @@ CODES: dict[type[ServiceError], grpc.StatusCode] = {
     CallerLimit: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     InferenceFailed: grpc.StatusCode.INTERNAL,
+    EngineBroken: grpc.StatusCode.INTERNAL,
     ControlDisabled: grpc.StatusCode.PERMISSION_DENIED,
     ModelUnusable: grpc.StatusCode.FAILED_PRECONDITION,
 }
@@ -71,7 +73,9 @@ class Told:
         details: list[Message] = [info]
         if self.retry_after is not None:
             details.append(error_details_pb2.RetryInfo(retry_delay=duration(self.retry_after)))
-        return status_pb2.Status(code=self.code.value[0], message=self.message, details=[_packed(one) for one in details])
+        return status_pb2.Status(
+            code=self.code.value[0], message=self.message, details=[_packed(one) for one in details]
+        )
 
     def as_item(self) -> pb.TranslateError:
         """Return the same as an item of a stream."""
