@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class QueueSample:
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own."""
+    """The metrics of one server, in a registry of their own; may be told of anything, and read, in any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry: CollectorRegistry = _SampledRegistry(self.refresh)
@@ -100,7 +101,7 @@ class Metrics:
         """Sample what is not told when it changes."""
         # Workers tell their busy lanes, because shares cannot be added up; whoever adds them divides by all lanes.
         self.instruments.busy.set(self.busy_ratio() * (self._lanes if in_worker() else 1))
-        for model in self._models.values():
+        for model in list(self._models.values()):
             model.refresh()
         self._drop_histories()
 
@@ -122,8 +123,10 @@ class Metrics:
 
     def _drop_histories(self) -> None:
         now = self._clock()
-        for labels in [labels for labels, since in self._gone.items() if now - since >= LINGER]:
-            del self._gone[labels]
+        for labels, since in list(self._gone.items()):
+            if now - since < LINGER:
+                continue
+            self._gone.pop(labels, None)
             # A worker's files keep every series; service/aggregate.py leaves out those of versions that are gone.
             if not in_worker():
                 for family in self.instruments.histories:
@@ -141,6 +144,7 @@ class ModelMetrics:
         # Each gauge told of: its family, and the values of the labels that follow the model's.
         self._told: set[tuple[Gauge, tuple[str, ...]]] = set()
         self._is_gone = False
+        self._lock = threading.Lock()
         self.state(ready=False)
 
     def loaded(self, provider: str, sample: Callable[[], QueueSample]) -> None:
@@ -205,8 +209,8 @@ class ModelMetrics:
 
     def refresh(self) -> None:
         """Sample the queue."""
-        if self._sample:
-            sample = self._sample()
+        if take_sample := self._sample:
+            sample = take_sample()
             self._tell(self._instruments.queued, sample.requests)
             self._tell(self._instruments.queued_bytes, sample.bytes)
             self._tell(self._instruments.admitted, sample.admitted)
@@ -214,26 +218,30 @@ class ModelMetrics:
 
     def forget(self) -> None:
         """Drop the gauges now, and the counters and histograms after a while: the version is gone."""
-        if not self._is_gone:
-            for family in {family for family, _ in self._told}:
-                self._clear(family)
+        with self._lock:
+            if self._is_gone:
+                return
             self._is_gone, self._sample = True, None
-            self._metrics.release(self._labels)
+        for family in {family for family, _ in self._told}:
+            self._clear(family)
+        self._metrics.release(self._labels)
 
     def _tell(self, family: Gauge, value: float, *more: str) -> None:
-        # Whatever is still told of a version that is gone must not bring its gauges back.
-        if not self._is_gone:
-            family.labels(*self._labels, *more).set(value)
-            self._told.add((family, more))
+        with self._lock:
+            # Whatever is still told of a version that is gone must not bring its gauges back.
+            if not self._is_gone:
+                family.labels(*self._labels, *more).set(value)
+                self._told.add((family, more))
 
     def _clear(self, family: Gauge) -> None:
-        for told in [told for told in self._told if told[0] is family]:
-            labels = (*self._labels, *told[1])
-            if in_worker():
-                family.labels(*labels).set(self._instruments.neutral[family])
-            else:
-                family.remove(*labels)
-            self._told.discard(told)
+        with self._lock:
+            for told in [told for told in self._told if told[0] is family]:
+                labels = (*self._labels, *told[1])
+                if in_worker():
+                    family.labels(*labels).set(self._instruments.neutral[family])
+                else:
+                    family.remove(*labels)
+                self._told.discard(told)
 
 
 class _SampledRegistry(CollectorRegistry):

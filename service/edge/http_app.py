@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from prometheus_client.exposition import choose_encoder
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from prometheus_client import CollectorRegistry
     from starlette.requests import Request
@@ -35,23 +36,35 @@ class HttpServer(uvicorn.Server):
 
 
 def build_app(models: Registry, metrics: CollectorRegistry) -> Starlette:
-    """Return the app; /readyz answers 200 when every model is ready and 503 otherwise."""
+    """Return the app of a server; /readyz answers 200 when every model is ready and 503 otherwise."""
+    return app_of(lambda: readiness(models), metrics)
+
+
+def app_of(readiness: Callable[[], dict[str, Any]], metrics: CollectorRegistry) -> Starlette:
+    """Return the app; /readyz answers with `readiness`, and with 200 or 503 as its field `ready` says."""
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok")
 
     async def readyz(_: Request) -> Response:
-        content = {"ready": models.is_ready, "models": [_state(model) for model in models.models]}
-        return JSONResponse(content, status_code=200 if models.is_ready else 503)
+        content = readiness()
+        return JSONResponse(content, status_code=200 if content["ready"] else 503)
 
     async def exposition(request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encoder(metrics), headers={"content-type": content_type})
+        # In a thread: a GPU's driver takes its time to answer, and callers must not wait for it.
+        text = await asyncio.to_thread(encoder, metrics)
+        return Response(text, headers={"content-type": content_type})
 
     return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", exposition)])
 
 
-def _state(model: ModelVersion) -> dict[str, object]:
+def readiness(models: Registry) -> dict[str, Any]:
+    """Return what /readyz tells of a server, made for JSON."""
+    return {"ready": models.is_ready, "models": [_state(model) for model in models.models]}
+
+
+def _state(model: ModelVersion) -> dict[str, str]:
     return {
         "name": model.name,
         "version": str(model.version),
