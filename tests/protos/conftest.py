@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import pytest
@@ -19,7 +21,7 @@ from lapis.v1.translation_pb2_grpc import TranslationServiceServicer, add_Transl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# What service/ answers with; QUEUE_FULL comes with a RetryInfo.
+# What service/ answers with; RESOURCE_EXHAUSTED comes with a RetryInfo.
 CODES = {
     "INVALID_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
     "INVALID_PICTURE": grpc.StatusCode.INVALID_ARGUMENT,
@@ -29,6 +31,10 @@ CODES = {
     "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
     "INFERENCE_FAILED": grpc.StatusCode.INTERNAL,
+    "DEADLINE_UNREACHABLE": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "CALLER_LIMIT": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "CONTROL_DISABLED": grpc.StatusCode.PERMISSION_DENIED,
+    "MODEL_UNUSABLE": grpc.StatusCode.FAILED_PRECONDITION,
 }
 RETRY_AFTER = 0.125
 MODEL = v1.Model(
@@ -39,6 +45,7 @@ MODEL = v1.Model(
     output=v1.PictureSpec(height=-1, width=-1, channels=1),
     provider="CPUExecutionProvider",
     max_batch_size=8,
+    labels=["latest", "stable"],
     metadata_json=json.dumps({"format": "lapis-model/1", "data": {"licence": "CC BY-SA 4.0"}}),
 )
 
@@ -62,31 +69,46 @@ class Service(TranslationServiceServicer):
     `fail REASON`: refuses with it. `fail once REASON`, then anything: refuses the first time that it sees this picture.
     `foreign`: fails with another domain's ErrorInfo. `garbled`: fails with details that are no protobuf.
     `hold`: answers when the test sets `release`. `meet`: answers when as many calls are here as `barrier` waits for.
+    In a stream also: `break CODE`: ends the call with it; `break once CODE`: does so the first time that it sees this
+    picture; `leave`: ends the call as if all were well; `stray`: answers under an id that was not asked.
     """
 
     def __init__(self) -> None:
         self.requests: list[v1.TranslateRequest] = []
+        self.metadata: list[dict[str, str | bytes]] = []
         self.release = threading.Event()
         self.held = threading.Event()
+        self.holding = threading.Semaphore(0)  # released by each picture that is held
         self.cancelled = threading.Event()
         self.barrier = threading.Barrier(1)
         self.models = [MODEL]
+        self.streams = 0
         self.in_flight = 0
         self.most_in_flight = 0
         self._lock = threading.Lock()
 
     def Translate(self, request: v1.TranslateRequest, context: grpc.ServicerContext) -> v1.TranslateResponse:
-        with self._lock:
-            self.requests.append(request)
-            self.in_flight += 1
-            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self.metadata.append(dict(context.invocation_metadata()))
+        context.add_callback(self.cancelled.set)
         try:
-            if request.WhichOneof("picture") == "encoded":
-                self._obey(request.encoded, context)
-            return _answer(request)
-        finally:
-            with self._lock:
-                self.in_flight -= 1
+            return self._translate(request)
+        except Refusal as refusal:
+            context.set_trailing_metadata(refusal.status.trailing_metadata)
+            context.abort(refusal.status.code, refusal.status.details)
+
+    def TranslateStream(
+        self, requests: Iterator[v1.TranslateStreamRequest], context: grpc.ServicerContext
+    ) -> Iterator[v1.TranslateStreamResponse]:
+        """Hands each picture to a thread of its own and yields the answers as they are ready."""
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.streams += 1
+        answers: queue.Queue[v1.TranslateStreamResponse | Broken | None] = queue.Queue()
+        context.add_callback(self.cancelled.set)
+        threading.Thread(target=self._take_in, args=(requests, answers), daemon=True).start()
+        while (answer := answers.get()) is not None:
+            if isinstance(answer, Broken):
+                return None if answer.code is grpc.StatusCode.OK else context.abort(answer.code, "broken")
+            yield answer
 
     def ListModels(self, request: v1.ListModelsRequest, context: object) -> v1.ListModelsResponse:  # noqa: ARG002
         return v1.ListModelsResponse(models=self.models)
@@ -95,31 +117,103 @@ class Service(TranslationServiceServicer):
         for model in self.models:
             if request.model in ("", model.name) and request.version in ("", model.version):
                 return v1.GetModelResponse(model=model)
-        return _refuse(context, "MODEL_NOT_FOUND")
+        context.abort_with_status(rich_status("MODEL_NOT_FOUND", grpc.StatusCode.NOT_FOUND))
+        raise AssertionError("abort_with_status raises")
 
-    def _obey(self, picture: bytes, context: grpc.ServicerContext) -> None:
-        match picture.split()[:3]:
-            case [b"fail", b"once", reason]:
-                if sum(request.encoded == picture for request in self.requests) == 1:
-                    _refuse(context, reason.decode())
-            case [b"fail", reason]:
-                _refuse(context, reason.decode())
-            case [b"foreign"]:
-                context.abort_with_status(rich_status("MODEL_NOT_FOUND", grpc.StatusCode.INTERNAL, "proxy.example"))
-            case [b"garbled"]:
-                context.set_trailing_metadata([("grpc-status-details-bin", b"\xff\xff\xff")])
-                context.abort(grpc.StatusCode.INTERNAL, "sentence of the server")
-            case [b"hold"]:
-                context.add_callback(self.cancelled.set)
+    def _take_in(
+        self,
+        requests: Iterator[v1.TranslateStreamRequest],
+        answers: queue.Queue[v1.TranslateStreamResponse | Broken | None],
+    ) -> None:
+        with ThreadPoolExecutor(64) as threads, suppress(grpc.RpcError):
+            for item in requests:
+                threads.submit(lambda request: answers.put(self._item(request)), item.request)
+        answers.put(None)
+
+    def _item(self, request: v1.TranslateRequest) -> v1.TranslateStreamResponse | Broken:
+        try:
+            response = self._translate(request)
+            self._break(request.encoded)
+        except Broken as broken:
+            return broken
+        except Refusal as refusal:
+            error = v1.TranslateError(code=refusal.code.value[0], reason=refusal.reason, message=refusal.status.details)
+            if refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                error.retry_delay.FromNanoseconds(int(RETRY_AFTER * 1e9))
+            return v1.TranslateStreamResponse(request_id=request.request_id, error=error)
+        stray = request.encoded == b"stray"
+        return v1.TranslateStreamResponse(request_id="astray" if stray else request.request_id, response=response)
+
+    def _translate(self, request: v1.TranslateRequest) -> v1.TranslateResponse:
+        with self._lock:
+            self.requests.append(request)
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if request.WhichOneof("picture") == "encoded":
+                self._obey(request.encoded)
+            return _answer(request)
+        finally:
+            with self._lock:
+                self.in_flight -= 1
+
+    def _break(self, picture: bytes) -> None:
+        match picture.decode(errors="replace").split()[:3]:
+            case ["break", "once", code] if self._is_first(picture):
+                raise Broken(grpc.StatusCode[code])
+            case ["break", code] if code != "once":
+                raise Broken(grpc.StatusCode[code])
+            case ["leave"]:
+                raise Broken(grpc.StatusCode.OK)
+
+    def _is_first(self, picture: bytes) -> bool:
+        return sum(request.encoded == picture for request in self.requests) == 1
+
+    def _obey(self, picture: bytes) -> None:
+        match picture.decode(errors="replace").split()[:3]:
+            case ["fail", "once", reason] if self._is_first(picture):
+                raise Refusal(reason)
+            case ["fail", reason] if reason != "once":
+                raise Refusal(reason)
+            case ["foreign"]:
+                raise Refusal("MODEL_NOT_FOUND", "proxy.example", grpc.StatusCode.INTERNAL)
+            case ["garbled"]:
+                raise Refusal("garbled")
+            case ["hold"]:
                 self.held.set()
+                self.holding.release()
                 self.release.wait(30)
-            case [b"meet", *_]:
+            case ["meet", *_]:
                 self.barrier.wait(30)
 
 
-def _refuse(context: grpc.ServicerContext, reason: str) -> NoReturn:
-    context.abort_with_status(rich_status(reason, CODES.get(reason, grpc.StatusCode.RESOURCE_EXHAUSTED)))
-    raise AssertionError("abort_with_status raises")
+class Broken(Exception):
+    """Ends a stream."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self.code = code
+
+
+class Refusal(Exception):
+    """Ends a call, or is an item of a stream."""
+
+    def __init__(self, reason: str, domain: str = "lapis", code: grpc.StatusCode | None = None) -> None:
+        self.reason = reason
+        self.code = code or CODES.get(reason, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        self.status = rich_status(reason, self.code, domain)
+        if reason == "garbled":
+            self.status = Garbled(grpc.StatusCode.INTERNAL, "sentence of the server", GARBLED)
+
+
+class Garbled(NamedTuple):
+    """A status with details that are no protobuf."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, bytes], ...]
+
+
+GARBLED = (("grpc-status-details-bin", b"\xff\xff\xff"),)
 
 
 def _answer(request: v1.TranslateRequest) -> v1.TranslateResponse:

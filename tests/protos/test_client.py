@@ -14,6 +14,7 @@ from lapis.client import (
     InvalidPicture,
     InvalidRequest,
     ModelNotFound,
+    Overloaded,
     PictureSpec,
     QueueFull,
     Tensor,
@@ -95,7 +96,7 @@ def test_options_reach_the_server(server: Server, call: Call) -> None:
 
 
 def test_unknown_word_is_refused_before_anything_is_sent(server: Server, call: Call) -> None:
-    with pytest.raises(ValueError, match="fit must be one of stretch, pad, crop, not 'squash'"):
+    with pytest.raises(ValueError, match="fit must be one of stretch, pad, crop, tile, not 'squash'"):
         call(server.address, "translate", b"cat", fit="squash")
     with pytest.raises(TypeError, match="colour"):
         call(server.address, "translate", b"cat", colour="red")
@@ -109,7 +110,7 @@ def test_each_reason_is_its_own_error(server: Server, call: Call, reason: str) -
     error = caught.value
     assert type(error) is BY_REASON[reason]
     assert (str(error), error.reason, error.request_id) == (f"sentence of {reason}", reason, "42")
-    assert error.retry_after == (0.125 if reason == "QUEUE_FULL" else None)
+    assert error.retry_after == (0.125 if isinstance(error, Overloaded) else None)
 
 
 def test_every_reason_of_the_service_is_known() -> None:
@@ -127,9 +128,9 @@ def test_bad_picture_is_a_bad_request(server: Server, call: Call) -> None:
 
 def test_reason_from_a_newer_server_keeps_its_name(server: Server, call: Call) -> None:
     with pytest.raises(TranslationError) as caught:
-        call(server.address, "translate", b"fail DEADLINE_UNREACHABLE")
+        call(server.address, "translate", b"fail QUOTA_SPENT")
     assert type(caught.value) is TranslationError
-    assert (caught.value.reason, caught.value.retry_after) == ("DEADLINE_UNREACHABLE", 0.125)
+    assert (caught.value.reason, caught.value.retry_after) == ("QUOTA_SPENT", 0.125)
 
 
 def test_reasons_of_others_are_not_taken_for_ours(server: Server, call: Call) -> None:

@@ -7,38 +7,40 @@
 It needs grpcio, protobuf and googleapis-common-protos, and nothing else.
 """
 
-from lapis.client.clients import DEFAULT_ADDRESS, AsyncClient, Client
+from lapis.client.address import DEFAULT_ADDRESS
+from lapis.client.answers import Model, ModelState, PictureSpec, Timings, Translation
+from lapis.client.channel import Balancing, ConnectOptions
+from lapis.client.clients import AsyncClient, Client
 from lapis.client.errors import (
+    CallerLimit,
+    ControlDisabled,
     DeadlineExceeded,
+    DeadlineUnreachable,
     InferenceFailed,
     InvalidPicture,
     InvalidRequest,
     ModelNotFound,
+    ModelUnusable,
     NotReady,
+    Overloaded,
     PictureTooLarge,
     QueueFull,
     TranslationError,
     Unreachable,
 )
-from lapis.client.messages import (
-    Fit,
-    Format,
-    Model,
-    ModelState,
-    Picture,
-    PictureSpec,
-    Size,
-    Tensor,
-    Timings,
-    TranslateOptions,
-    Translation,
-)
+from lapis.client.messages import Fit, Format, Picture, Priority, Size, Tensor, TranslateOptions
+from lapis.client.stream import Request, StreamResult
 
 __all__ = [
     "DEFAULT_ADDRESS",
     "AsyncClient",
+    "Balancing",
+    "CallerLimit",
     "Client",
+    "ConnectOptions",
+    "ControlDisabled",
     "DeadlineExceeded",
+    "DeadlineUnreachable",
     "Fit",
     "Format",
     "InferenceFailed",
@@ -47,12 +49,17 @@ __all__ = [
     "Model",
     "ModelNotFound",
     "ModelState",
+    "ModelUnusable",
     "NotReady",
+    "Overloaded",
     "Picture",
     "PictureSpec",
     "PictureTooLarge",
+    "Priority",
     "QueueFull",
+    "Request",
     "Size",
+    "StreamResult",
     "Tensor",
     "Timings",
     "TranslateOptions",

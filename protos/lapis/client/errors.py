@@ -1,15 +1,20 @@
 """What a call can fail with; the classes mirror the reasons that the server sends in google.rpc.ErrorInfo.
 
     TranslationError
-    ├── InvalidRequest        INVALID_REQUEST    an option or a combination of options that cannot be
-    │   ├── InvalidPicture    INVALID_PICTURE    the picture cannot be read, or not by this model
-    │   └── PictureTooLarge   PICTURE_TOO_LARGE  the picture exceeds a limit of the server
-    ├── ModelNotFound         MODEL_NOT_FOUND    no such model or version
-    ├── NotReady              NOT_READY          the model or the server cannot take requests now
-    ├── QueueFull             QUEUE_FULL         too much is waiting; `retry_after` says when to come back
-    ├── DeadlineExceeded      DEADLINE_EXCEEDED  the timeout passed before the answer was there
-    ├── InferenceFailed       INFERENCE_FAILED   the engine failed on this picture
-    └── Unreachable           UNREACHABLE        nothing that speaks Lapis answers at the address
+    ├── InvalidRequest           INVALID_REQUEST       an option or a combination of options that cannot be
+    │   ├── InvalidPicture       INVALID_PICTURE       the picture cannot be read, or not by this model
+    │   └── PictureTooLarge      PICTURE_TOO_LARGE     the picture exceeds a limit of the server
+    ├── ModelNotFound            MODEL_NOT_FOUND       no such model or version
+    ├── NotReady                 NOT_READY             the model or the server cannot take requests now
+    ├── Overloaded                                     not now; `retry_after` says when to come back
+    │   ├── QueueFull            QUEUE_FULL            too much is waiting
+    │   ├── DeadlineUnreachable  DEADLINE_UNREACHABLE  too much is waiting for this timeout to be kept
+    │   └── CallerLimit          CALLER_LIMIT          this caller has too many requests in hand
+    ├── DeadlineExceeded         DEADLINE_EXCEEDED     the timeout passed before the answer was there
+    ├── InferenceFailed          INFERENCE_FAILED      the engine failed on this picture
+    ├── ControlDisabled          CONTROL_DISABLED      callers may not load and unload models there
+    ├── ModelUnusable            MODEL_UNUSABLE        a model that was to be loaded cannot be served
+    └── Unreachable              UNREACHABLE           nothing that speaks Lapis answers at the address, or it went away
 
 A reason that this client does not know yet, or an error without one, is a plain TranslationError.
 """
@@ -25,6 +30,10 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from google.protobuf.duration_pb2 import Duration
+
+    from lapis.v1 import translation_pb2 as v1
 
 DOMAIN = "lapis"
 _STATUS_DETAILS = "grpc-status-details-bin"
@@ -76,8 +85,20 @@ class NotReady(TranslationError):
     """The model or the server cannot take requests now."""
 
 
-class QueueFull(TranslationError):
-    """Too much is waiting already; `retry_after` says when to come back."""
+class Overloaded(TranslationError):
+    """The server does not take the request now; `retry_after` says when to come back."""
+
+
+class QueueFull(Overloaded):
+    """Too much is waiting already."""
+
+
+class DeadlineUnreachable(Overloaded):
+    """Too much is waiting for this timeout to be kept."""
+
+
+class CallerLimit(Overloaded):
+    """This caller has as many requests in hand as the server lets one have."""
 
 
 class DeadlineExceeded(TranslationError):
@@ -88,8 +109,16 @@ class InferenceFailed(TranslationError):
     """The engine failed on this picture."""
 
 
+class ControlDisabled(TranslationError):
+    """The server does not let callers load and unload models."""
+
+
+class ModelUnusable(TranslationError):
+    """A model that was to be loaded cannot be served; what was loaded before stays."""
+
+
 class Unreachable(TranslationError):
-    """Nothing that speaks Lapis answers at the address."""
+    """Nothing that speaks Lapis answers at the address, or it went away."""
 
 
 BY_REASON: dict[str, type[TranslationError]] = {
@@ -99,9 +128,16 @@ BY_REASON: dict[str, type[TranslationError]] = {
     "MODEL_NOT_FOUND": ModelNotFound,
     "NOT_READY": NotReady,
     "QUEUE_FULL": QueueFull,
+    "DEADLINE_UNREACHABLE": DeadlineUnreachable,
+    "CALLER_LIMIT": CallerLimit,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INFERENCE_FAILED": InferenceFailed,
+    "CONTROL_DISABLED": ControlDisabled,
+    "MODEL_UNUSABLE": ModelUnusable,
 }
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+# How gRPC's balancers say that every server is there and none is healthy.
+_UNHEALTHY = "backend unhealthy"
 
 
 @contextmanager
@@ -118,9 +154,17 @@ def from_call(call: grpc.Call, address: str, request_id: str) -> TranslationErro
     info, retry = _details(call)
     if info is None:
         return _without_reason(call, address, request_id)
-    retry_after = retry.retry_delay.ToTimedelta().total_seconds() if retry else None
+    retry_after = _seconds(retry.retry_delay) if retry else None
     error_class = BY_REASON.get(info.reason, TranslationError)
     return error_class(call.details() or "", call.code(), info.reason, retry_after, request_id)
+
+
+def from_item(error: v1.TranslateError, request_id: str) -> TranslationError:
+    """Returns the error that a stream brought as an answer."""
+    code = _CODES.get(error.code, grpc.StatusCode.UNKNOWN)
+    retry_after = _seconds(error.retry_delay) if error.HasField("retry_delay") else None
+    error_class = BY_REASON.get(error.reason, TranslationError)
+    return error_class(error.message, code, error.reason or code.name, retry_after, request_id)
 
 
 def _without_reason(call: grpc.Call, address: str, request_id: str) -> TranslationError:
@@ -129,6 +173,8 @@ def _without_reason(call: grpc.Call, address: str, request_id: str) -> Translati
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"no answer from {address} before the timeout"
         return DeadlineExceeded(message, code, "DEADLINE_EXCEEDED", request_id=request_id)
+    if code is grpc.StatusCode.UNAVAILABLE and _UNHEALTHY in details:
+        return NotReady(f"the server at {address} takes no requests now", code, "NOT_READY", request_id=request_id)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED):
         message = f"no Lapis server answers at {address}: {details}"
         return Unreachable(message, code, "UNREACHABLE", request_id=request_id)
@@ -143,6 +189,11 @@ def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo | None, error
         has_info = has_info or (detail.Unpack(info) and info.domain == DOMAIN)
         has_retry = has_retry or detail.Unpack(retry)
     return (info if has_info else None), (retry if has_retry else None)
+
+
+def _seconds(duration: Duration) -> float:
+    seconds: float = duration.ToTimedelta().total_seconds()
+    return seconds
 
 
 def _status(call: grpc.Call) -> status_pb2.Status:

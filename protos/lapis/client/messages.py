@@ -1,39 +1,40 @@
-"""What goes over the wire, as plain Python values: requests are built and answers are read here, for both clients."""
+"""What is asked of the server, built from plain Python values, for both clients."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
 
 from lapis.v1 import translation_pb2 as v1
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Fit: TypeAlias = Literal["stretch", "pad", "crop"]
+Fit: TypeAlias = Literal["stretch", "pad", "crop", "tile"]
 Format: TypeAlias = Literal["png", "jpeg", "webp", "raw"]
 Size: TypeAlias = Literal["model", "input"]
-# "unknown" stands for states that a newer server may have.
-ModelState: TypeAlias = Literal["loading", "ready", "draining", "failed", "unknown"]
+Priority: TypeAlias = Literal["high", "normal", "low"]
 
-_FITS: dict[Fit, v1.Fit.ValueType] = {"stretch": v1.FIT_STRETCH, "pad": v1.FIT_PAD, "crop": v1.FIT_CROP}
-_FORMATS: dict[Format, v1.PictureFormat.ValueType] = {
+_FITS: dict[Fit, v1.Fit.ValueType] = {
+    "stretch": v1.FIT_STRETCH,
+    "pad": v1.FIT_PAD,
+    "crop": v1.FIT_CROP,
+    "tile": v1.FIT_TILE,
+}
+FORMATS: dict[Format, v1.PictureFormat.ValueType] = {
     "png": v1.PICTURE_FORMAT_PNG,
     "jpeg": v1.PICTURE_FORMAT_JPEG,
     "webp": v1.PICTURE_FORMAT_WEBP,
     "raw": v1.PICTURE_FORMAT_RAW,
 }
 _SIZES: dict[Size, v1.OutputSize.ValueType] = {"model": v1.OUTPUT_SIZE_MODEL, "input": v1.OUTPUT_SIZE_INPUT}
-_FORMAT_OF = {value: word for word, value in _FORMATS.items()}
-_STATE_OF: dict[v1.ModelState.ValueType, ModelState] = {
-    v1.MODEL_STATE_LOADING: "loading",
-    v1.MODEL_STATE_READY: "ready",
-    v1.MODEL_STATE_DRAINING: "draining",
-    v1.MODEL_STATE_FAILED: "failed",
+_PRIORITIES: dict[Priority, v1.Priority.ValueType] = {
+    "high": v1.PRIORITY_HIGH,
+    "normal": v1.PRIORITY_NORMAL,
+    "low": v1.PRIORITY_LOW,
 }
 
 
@@ -55,66 +56,13 @@ class TranslateOptions(TypedDict, total=False):
     """The keyword arguments of `translate`; each is optional."""
 
     model: str  # the server's default or only one where empty
-    version: str  # the highest that is ready where empty
-    fit: Fit  # how the picture is brought to the model's size; default "stretch"
+    version: str  # a number or a label; the highest that is ready where empty
+    fit: Fit  # how the picture is brought to the model's size, or "tile": not at all; default "stretch"
     format: Format  # of the answer; default "png"
     quality: int  # of JPEG and WebP, 1 to 100; 0, the default, leaves it to the server (90)
     size: Size  # of the answer: the model's (default) or that of the picture that was sent
+    priority: Priority  # who goes first where requests wait; default "normal"
     request_id: str  # for logs and errors; made up where empty
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds that each stage took on the server, and how many pictures went through the engine together."""
-
-    decode: float
-    queue: float
-    infer: float
-    encode: float
-    batch_size: int
-
-    @property
-    def total(self) -> float:
-        """Seconds of all stages together."""
-        return self.decode + self.queue + self.infer + self.encode
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A translated picture: a file in `format`, or raw pixels (H, W, C) where that is "raw"."""
-
-    picture: bytes
-    format: Format
-    height: int
-    width: int
-    channels: int
-    model: str
-    version: str
-    timings: Timings
-    request_id: str
-
-
-@dataclass(frozen=True)
-class PictureSpec:
-    """What a model takes or gives; height and width are -1 where it takes any."""
-
-    height: int
-    width: int
-    channels: int
-
-
-@dataclass(frozen=True)
-class Model:
-    """A version of a model in the server's repository; `provider` is empty until it is loaded."""
-
-    name: str
-    version: str
-    state: ModelState
-    input: PictureSpec
-    output: PictureSpec
-    provider: str
-    max_batch_size: int
-    metadata: dict[str, Any]  # what export wrote into the file: data set, licence, figures; empty where it holds none
 
 
 def load(picture: Picture) -> bytes | Tensor:
@@ -131,68 +79,31 @@ def translate_request(
     format: Format = "png",  # noqa: A002 (the field's name)
     quality: int = 0,
     size: Size = "model",
+    priority: Priority = "normal",
     request_id: str = "",
+    timeout: float | None = None,
 ) -> v1.TranslateRequest:
-    """Returns the request; raises ValueError for an option that is no such word. Takes TranslateOptions by keyword."""
+    """Returns the request; raises ValueError for an option that is no such word. Takes TranslateOptions by keyword.
+
+    `timeout`, in seconds, is the picture's own, for streams: a call of its own has its deadline for that.
+    """
     request = v1.TranslateRequest(
         model=model,
         version=version,
         request_id=request_id or uuid.uuid4().hex,
         fit=_value(_FITS, "fit", fit),
         output=v1.OutputOptions(
-            format=_value(_FORMATS, "format", format), quality=quality, size=_value(_SIZES, "size", size)
+            format=_value(FORMATS, "format", format), quality=quality, size=_value(_SIZES, "size", size)
         ),
+        priority=_value(_PRIORITIES, "priority", priority),
     )
+    if timeout is not None:
+        request.timeout.FromNanoseconds(int(timeout * 1e9))
     if isinstance(picture, Tensor):
         request.tensor.CopyFrom(v1.Tensor(**vars(picture)))
     else:
         request.encoded = picture
     return request
-
-
-def translation(response: v1.TranslateResponse) -> Translation:
-    """Reads the answer to Translate."""
-    timings = response.timings
-    return Translation(
-        picture=response.tensor.data if response.WhichOneof("picture") == "tensor" else response.encoded,
-        format=_FORMAT_OF[response.format],
-        height=response.height,
-        width=response.width,
-        channels=response.channels,
-        model=response.model,
-        version=response.version,
-        timings=Timings(
-            decode=timings.decode.ToTimedelta().total_seconds(),
-            queue=timings.queue.ToTimedelta().total_seconds(),
-            infer=timings.infer.ToTimedelta().total_seconds(),
-            encode=timings.encode.ToTimedelta().total_seconds(),
-            batch_size=timings.batch_size,
-        ),
-        request_id=response.request_id,
-    )
-
-
-def models(response: v1.ListModelsResponse) -> list[Model]:
-    """Reads the answer to ListModels."""
-    return [model(message) for message in response.models]
-
-
-def model(message: v1.Model) -> Model:
-    """Reads one model."""
-    return Model(
-        name=message.name,
-        version=message.version,
-        state=_STATE_OF.get(message.state, "unknown"),
-        input=_spec(message.input),
-        output=_spec(message.output),
-        provider=message.provider,
-        max_batch_size=message.max_batch_size,
-        metadata=json.loads(message.metadata_json or "{}"),
-    )
-
-
-def _spec(message: v1.PictureSpec) -> PictureSpec:
-    return PictureSpec(message.height, message.width, message.channels)
 
 
 Word = TypeVar("Word", bound=str)
