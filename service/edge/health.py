@@ -5,44 +5,69 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from grpc_health.v1 import health, health_pb2
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.edge.translation import SERVICE
 
 if TYPE_CHECKING:
-    import grpc
-
     from service.registry import Registry
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+_Response = health_pb2.HealthCheckResponse
 
-class Health(health.aio.HealthServicer):
-    """The library's servicer, fed from the registry, whose watches end with the server."""
+
+class Health(health_pb2_grpc.HealthServicer):
+    """Tells how the models stand in the registry, as of the last `update`.
+
+    The library's own servicer (grpcio-health-checking 1.76) forgets whoever else watches a service when one of its
+    watchers leaves, and callers who balance by health would then stay with a server that is going down.
+    """
 
     def __init__(self, registry: Registry) -> None:
-        super().__init__()
         self._registry = registry
-        self._closed = asyncio.Event()
+        self._serving = {"": False, SERVICE: False}
+        self._changed = asyncio.Event()
+        self._is_closed = False
 
     async def update(self) -> None:
-        """Tell callers how the models stand."""
-        for service in ("", SERVICE):
-            await self._tell(service, ready=self._registry.is_ready)
-        for name in dict.fromkeys(model.name for model in self._registry.models):
-            await self._tell(name, ready=any(version.is_ready for version in self._registry.versions(name)))
+        """Tell callers how the models stand; a model that is gone is a service that is not known."""
+        models = {name: self._registry.serves(name) for name in self._registry.names}
+        self._serving = {**models, "": self._registry.is_ready, SERVICE: self._registry.is_ready}
+        self._wake()
 
     def close(self) -> None:
         """End all watches, which would otherwise hold up the server's end."""
-        self._closed.set()
+        self._is_closed = True
+        self._wake()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """Tell the status of a service."""
+        if request.service not in self._serving:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service or model")
+        return _Response(status=self._status(request.service))
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """Tell the status of a service and each change of it, until the caller leaves or the server ends."""
-        async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(super().Watch(request, context))
-            await self._closed.wait()
-            watch.cancel()
+        told = None
+        while True:
+            # Taken before the status: what changes while it is being written is then seen at once.
+            changed = self._changed
+            if (status := self._status(request.service)) != told:
+                await context.write(_Response(status=status))
+                told = status
+            elif self._is_closed:
+                return
+            else:
+                await changed.wait()
 
-    async def _tell(self, service: str, *, ready: bool) -> None:
-        serving = health_pb2.HealthCheckResponse
-        await self.set(service, serving.SERVING if ready else serving.NOT_SERVING)
+    def _status(self, service: str) -> int:
+        serving = self._serving.get(service)
+        if serving is None:
+            return _Response.SERVICE_UNKNOWN
+        return _Response.SERVING if serving else _Response.NOT_SERVING
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
