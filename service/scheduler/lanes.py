@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from service.errors import NotReady
@@ -48,12 +49,13 @@ async def _prepared(queue: ModelQueue[T, R], lane: int, rows: list[Row[T, R]], b
 
 @dataclass(eq=False)
 class _Lane:
-    """Where one run goes on at a time; `until` is when it should end."""
+    """Where one run goes on at a time; `until` is when it should end, `next` what was taken to run then."""
 
     index: int
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     until: float = 0.0
+    next: list[Row[Any, Any]] = field(default_factory=list)
 
 
 class Lanes(Generic[T, R]):
@@ -103,15 +105,20 @@ class Lanes(Generic[T, R]):
                 for lane in self._lanes:
                     tasks.create_task(self._serve(lane))
         finally:
+            error = NotReady("the server is going down; try another one")
             for queue in self._queues:
-                queue.abandon(NotReady("the server is going down; try another one"))
+                queue.abandon(error)
+            for row in chain.from_iterable(lane.next for lane in self._lanes):
+                row.fail(error)
 
     async def _serve(self, lane: _Lane) -> None:
         async with asyncio.TaskGroup() as runs:
             while True:
                 batch = await self._next(lane)
                 await lane.idle.wait()
-                if still := await batch.still_wanted(lane.index):
+                still = await batch.still_wanted(lane.index)
+                lane.next = []
+                if still:
                     lane.idle.clear()
                     lane.until = self._clock() + still.queue.costs.seconds(still.bucket)
                     runs.create_task(self._run(lane, still))
@@ -136,20 +143,22 @@ class Lanes(Generic[T, R]):
         for position in fairest([queue.used for queue in waiting]):
             queue = waiting[position]
             free_in = max(_LEAD, lane.until - now) - _LEAD if busy else 0.0
-            plan = queue.plan(Situation(now, self.count, free_in, queue.running))
+            plan = queue.plan(Situation(now, self._free(lane), free_in, queue.running))
             if plan.batch:
-                rows = queue.take(plan.batch)
+                lane.next = rows = queue.take(plan.batch)
                 queue.used = max(queue.used, self._used) + queue.costs.seconds(plan.bucket)
                 return queue, rows, plan.bucket
             wait = min(wait, plan.wait)
         return wait
 
+    def _free(self, lane: _Lane) -> int:
+        """Count the lanes with nothing to do, this one among them in any case."""
+        return 1 + sum(one.idle.is_set() and not one.next for one in self._lanes if one is not lane)
+
     async def _run(self, lane: _Lane, batch: _Batch[T, R]) -> None:
-        try:
-            await batch.queue.execute(lane.index, batch.rows, batch.bucket, batch.prepared)
-        finally:
-            lane.idle.set()
-            lane.wake.set()
+        await batch.queue.execute(lane.index, batch.rows, batch.bucket, batch.prepared)
+        lane.idle.set()
+        lane.wake.set()
 
 
 async def _sleep_until(event: asyncio.Event, seconds: float) -> None:

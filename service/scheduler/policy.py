@@ -65,8 +65,8 @@ class Entry:
 class Situation:
     """What the plan depends on besides the queue.
 
-    `lanes` are shared by all; this one is free in `free_in` seconds. `running` counts the rows of each owner that run
-    already.
+    `lanes` have nothing to do; this one, one of them, is free in `free_in` seconds. `running` counts the rows of each
+    owner that run already.
     """
 
     now: float
@@ -91,8 +91,7 @@ class Plan:
 def plan(queue: Sequence[Entry], costs: Costs, rules: Rules, situation: Situation) -> Plan:
     """Plan the next run of one lane; the queue is given first come first.
 
-    A lane takes no more than its share of the queue: the other lanes are free now or soon, and two halves at once are
-    done before one whole.
+    A lane takes no more than its share of the queue: two halves on two free lanes are done before one whole.
     """
     late = _too_late(queue, costs, rules, situation.now)
     dropped = set(late)

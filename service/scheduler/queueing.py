@@ -82,6 +82,11 @@ class Row(Generic[T, R]):
     ticket: Ticket
     answer: asyncio.Future[Answer[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
+    def fail(self, error: Exception) -> None:
+        """Tell the caller, if it still waits."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
 
 class ModelQueue(Generic[T, R]):
     """Rows of one model, in front of lanes that it shares with others.
@@ -183,8 +188,7 @@ class ModelQueue(Generic[T, R]):
         finally:
             self._release(rows)
             for row in rows:
-                if not row.answer.done():
-                    row.answer.set_exception(InferenceFailed("the engine ended before this picture was done"))
+                row.fail(InferenceFailed("the engine ended before this picture was done"))
 
     def give_up(self, rows: list[Row[T, R]]) -> None:
         """Note that rows which were taken do not run, because their callers have left."""
@@ -222,8 +226,7 @@ class ModelQueue(Generic[T, R]):
     async def _isolate(self, lane: int, rows: list[Row[T, R]], error: Exception) -> None:
         """Run the halves of a failed batch apart; a single row keeps its error."""
         if len(rows) == 1:
-            if not rows[0].answer.done():
-                rows[0].answer.set_exception(error)
+            rows[0].fail(error)
             return
         middle = len(rows) // 2
         for half in (rows[:middle], rows[middle:]):
@@ -255,7 +258,6 @@ class ModelQueue(Generic[T, R]):
 
     def _drop(self, row: Row[T, R], error: Exception, why: Why | None = None) -> None:
         self._rows.pop(row, None)
-        if not row.answer.done():
-            row.answer.set_exception(error)
+        row.fail(error)
         if why:
             self._observer.left(why)
