@@ -18,12 +18,14 @@ from lapis.v1 import translation_pb2 as pb
 from lapis.v1 import translation_pb2_grpc as pb_grpc
 from onnx import TensorProto, helper, numpy_helper
 
-from service.engine.session import Engine
+from service.engine.batch import Prepared, Runs
+from service.engine.bound import BoundRuns
+from service.engine.unbound import UnboundRuns
 from service.server import Server
 from service.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -54,8 +56,7 @@ class WriteModel(Protocol):
 class Gate:
     """Holds the engine's threads; `reached` says how many pictures came to it, run by run."""
 
-    def __init__(self, infer: Callable[[Engine, Sequence[Pixels]], list[Pixels]]) -> None:
-        self._infer = infer
+    def __init__(self) -> None:
         self._opened = threading.Event()
         self.reached: list[int] = []
         self._opened.set()
@@ -67,10 +68,15 @@ class Gate:
     def open(self) -> None:
         self._opened.set()
 
-    def pass_through(self, engine: Engine, pictures: Sequence[Pixels]) -> list[Pixels]:
-        self.reached.append(len(pictures))
-        self._opened.wait()
-        return self._infer(engine, pictures)
+    def before(self, run: Callable[[Any, Prepared], list[Pixels]]) -> Callable[[Runs, Prepared], list[Pixels]]:
+        """Puts the gate before a run."""
+
+        def gated(runs: Runs, prepared: Prepared) -> list[Pixels]:
+            self.reached.append(prepared.rows)
+            self._opened.wait()
+            return run(runs, prepared)
+
+        return gated
 
 
 class Service:
@@ -216,7 +222,7 @@ def repository(tmp_path: Path, write_model: WriteModel) -> Repository:
 @pytest.fixture
 def serving(repository: Repository) -> Serving:
     """Runs a server, ready unless not waited for, on free ports and one run at a time on the CPU."""
-    small = {"port": 0, "http_port": 0, "device": "cpu", "concurrency": 1, "codec_threads": 1}
+    small = {"port": 0, "http_port": 0, "devices": "cpu", "instances": 1, "codec_threads": 1, "repository_poll": 0}
 
     @asynccontextmanager
     async def serve(models: Mapping[str, str], *, wait: bool = True, **settings: object) -> AsyncIterator[Service]:
@@ -236,13 +242,10 @@ def serving(repository: Repository) -> Serving:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Makes every run of an engine, once warm, wait until the gate is opened."""
-    gate = Gate(Engine.infer)
-
-    def infer(engine: Engine, pictures: Sequence[Pixels]) -> list[Pixels]:
-        return gate.pass_through(engine, pictures)
-
-    monkeypatch.setattr(Engine, "infer", infer)
+    """Makes every run of an engine wait until the gate is opened; it is open at first."""
+    gate = Gate()
+    for way in (UnboundRuns, BoundRuns):
+        monkeypatch.setattr(way, "run", gate.before(way.run))
     yield gate
     gate.open()
 
