@@ -14,7 +14,7 @@ GpuMode = Literal["auto", "graphs", "sessions"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """The engine's settings; `instances` and `max_batch_size` of 0 and no `buckets` leave it to the model and device."""
+    """The engine's settings; `instances` and `max_batch_size` of 0 and no `buckets` leave it to model and device."""
 
     devices: tuple[str, ...] = ("auto",)
     instances: int = 0

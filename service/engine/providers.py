@@ -1,22 +1,29 @@
-"""Where a model runs: ONNX Runtime's execution providers, in order of preference."""
+"""Where a model runs: ONNX Runtime's execution providers, in order of preference, with their options."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnxruntime  # type: ignore[import-untyped]
 
-Device = Literal["auto", "cpu", "cuda"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from service.engine.contract import PictureShape
+
 Provider = tuple[str, dict[str, str]]
 
-CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
+_KINDS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 
-# HEURISTIC and not EXHAUSTIVE: cuDNN plans anew whenever the batch size differs from the run before.
+# EXHAUSTIVE costs once only: no convolution sees a second shape, as each bucket has a graph or a session of its own.
 _CUDA_OPTIONS = {
-    "cudnn_conv_algo_search": "HEURISTIC",
+    "cudnn_conv_algo_search": "EXHAUSTIVE",
     "cudnn_conv_use_max_workspace": "1",
     "do_copy_in_default_stream": "1",
     "arena_extend_strategy": "kSameAsRequested",
@@ -24,10 +31,64 @@ _CUDA_OPTIONS = {
 }
 
 
-def providers(device: Device) -> list[Provider]:
-    """Return the providers to ask for; the CPU always stands last, for what a GPU cannot run."""
+@dataclass(frozen=True)
+class Profile:
+    """What TensorRT builds its engine for: pictures, batch sizes, precision; `cache` is a folder, or None."""
+
+    picture: PictureShape
+    buckets: tuple[int, ...]
+    fp16: bool = False
+    cache: Path | None = None
+
+    def shape(self, rows: int) -> str:
+        """Return the shape of a batch as TensorRT's options want it."""
+        return f"image:{rows}x{self.picture.height}x{self.picture.width}x{self.picture.channels}"
+
+
+def split_device(device: str) -> tuple[str, int]:
+    """Return what kind of device is meant and which of them: "cuda:1" is ("cuda", 1), "cpu" is ("cpu", 0)."""
+    kind, _, index = device.partition(":")
+    return kind, int(index or 0)
+
+
+def wanted_provider(device: str) -> str:
+    """Return the provider that runs a model on this device."""
+    return _KINDS[split_device(device)[0]]
+
+
+def providers(device: str, *, graphs: bool = False, profile: Profile | None = None) -> list[Provider]:
+    """Return the providers to ask for, the wanted one first; the CPU stands last, for what a GPU cannot run.
+
+    `graphs` records runs as CUDA graphs; TensorRT needs a `profile`.
+    """
+    kind, index = split_device(device)
     cpu: Provider = (CPU, {})
-    return [cpu] if device == "cpu" else [(CUDA, _CUDA_OPTIONS), cpu]
+    if kind == "cpu":
+        return [cpu]
+    cuda: Provider = (CUDA, {"device_id": str(index), **_CUDA_OPTIONS, "enable_cuda_graph": str(int(graphs))})
+    return [cuda, cpu] if profile is None else [(TENSORRT, _tensorrt_options(index, profile)), cuda, cpu]
+
+
+def _tensorrt_options(index: int, profile: Profile) -> dict[str, str]:
+    sizes = _least_usual_most(profile.buckets)
+    options = {
+        "device_id": str(index),
+        "trt_fp16_enable": str(int(profile.fp16)),
+        **{f"trt_profile_{name}_shapes": profile.shape(rows) for name, rows in sizes.items()},
+    }
+    if profile.cache is not None:
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(profile.cache),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(profile.cache),
+        }
+    return options
+
+
+def _least_usual_most(buckets: Sequence[int]) -> dict[str, int]:
+    # Throughput is decided in full batches: they are what TensorRT is to be best at.
+    return {"min": buckets[0], "opt": buckets[-1], "max": buckets[-1]}
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""One model, loaded."""
+"""ONNX Runtime's sessions: opened quietly, on the device asked for or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
 from service.engine.contract import INPUT, OUTPUT, picture_shape
-from service.engine.providers import CPU, CUDA, preload_cuda, providers
+from service.engine.providers import CPU, preload_cuda, providers, wanted_provider
 from service.errors import InferenceFailed, StartupError
 from service.metadata import checked_metadata
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from service.engine.providers import Device
+    from service.engine.providers import Profile, Provider
 
     Pixels = NDArray[np.uint8]
 
@@ -29,68 +29,44 @@ _FATAL = 4
 
 
 class DeviceUnavailable(Exception):
-    """A GPU was asked for, and this process cannot run the model on one."""
+    """A GPU was asked for, and this process cannot run the model on it."""
 
 
-class Engine:
-    """A model in ONNX Runtime; `infer` may run in several threads at once."""
+def open_session(
+    path: Path, device: str, threads: int, *, graphs: bool = False, profile: Profile | None = None
+) -> onnxruntime.InferenceSession:
+    """Load the model onto a device ("cpu", "cuda:0", "tensorrt:1"); `threads` is the number of CPU threads of a run.
 
-    def __init__(self, path: Path, device: Device, threads: int) -> None:
-        """Load the model; `threads` is the number of CPU threads of a single run.
-
-        Raises StartupError when the file is no model under the contract, and DeviceUnavailable when `device` is "cuda"
-        and the model would run elsewhere.
-        """
-        session = _open(path, device, threads)
-        self.provider: str = session.get_providers()[0]
-        if device == "cuda" and self.provider != CUDA:
-            raise DeviceUnavailable(f"asked for a GPU, but only {self.provider} runs here. {preload_cuda()}".strip())
-        self.input = picture_shape(path, "input", session.get_inputs(), INPUT)
-        self.output = picture_shape(path, "output", session.get_outputs(), OUTPUT)
-        self.metadata_json = checked_metadata(
-            path, session.get_modelmeta().custom_metadata_map, self.input, self.output
-        )
-        self._session = session
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the model runs on a GPU."""
-        return self.provider != CPU
-
-    def infer(self, pictures: Sequence[Pixels]) -> list[Pixels]:
-        """Translate pictures of the model's input shape into as many of its output shape, in one run.
-
-        Raises InferenceFailed when the run fails.
-        """
-        batch = pictures[0][np.newaxis] if len(pictures) == 1 else np.stack(pictures)
-        try:
-            (translations,) = self._session.run([OUTPUT], {INPUT: batch})
-        except Exception as error:
-            # ONNX Runtime's exceptions share no base but this one.
-            raise InferenceFailed("the engine failed on this picture") from error
-        return list(translations)
-
-    def warm_up(self, batch_sizes: Iterable[int]) -> None:
-        """Run once at each batch size, so that memory is allocated and kernels are chosen before the first request."""
-        blank = np.zeros((self.input.height, self.input.width, self.input.channels), np.uint8)
-        for size in batch_sizes:
-            self.infer([blank] * size)
-
-
-def _open(path: Path, device: Device, threads: int) -> onnxruntime.InferenceSession:
-    if device != "cpu":
+    Raises StartupError when the file is no model, and DeviceUnavailable when it would run elsewhere.
+    """
+    wanted = wanted_provider(device)
+    if wanted != CPU:
         preload_cuda()
-    onnxruntime.set_default_logger_severity(_FATAL)
-    wanted = providers(device)
-    try:
-        # A provider that cannot start is reported on stdout, whatever the log level, before the next one is tried.
-        with contextlib.redirect_stdout(io.StringIO()):
-            session = onnxruntime.InferenceSession(path, _options(threads), providers=wanted)
-    except Exception as error:
-        raise StartupError(f"{path}: ONNX Runtime cannot load it: {one_line(error)}") from error
+    session = _load(path, _options(threads), providers(device, graphs=graphs, profile=profile))
+    # A provider that cannot start is left out without an error.
+    found = session.get_providers()[0]
+    if found != wanted:
+        raise DeviceUnavailable(f"asked for {device}, but only {found} runs here. {preload_cuda()}".strip())
     # Otherwise a run that fails on the GPU would go on, unasked, on the CPU.
     session.disable_fallback()
     return session
+
+
+def read_only_session(path: Path) -> onnxruntime.InferenceSession:
+    """Load the model to be looked at and not run: nothing is optimised. Raises StartupError when it is no model."""
+    options = _options(1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return _load(path, options, providers("cpu"))
+
+
+def _load(path: Path, options: onnxruntime.SessionOptions, wanted: list[Provider]) -> onnxruntime.InferenceSession:
+    onnxruntime.set_default_logger_severity(_FATAL)
+    try:
+        # A provider that cannot start is reported on stdout, whatever the log level, before the next one is tried.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return onnxruntime.InferenceSession(path, options, providers=wanted)
+    except Exception as error:
+        raise StartupError(f"{path}: ONNX Runtime cannot load it: {one_line(error)}") from error
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
@@ -106,3 +82,38 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 def one_line(error: BaseException | None) -> str:
     """Return what an error says without its line breaks."""
     return " ".join(str(error).split())
+
+
+class Engine:
+    """A model in ONNX Runtime, as it was before there were lanes."""
+
+    def __init__(self, path: Path, device: str, threads: int) -> None:
+        """Load the model, `auto` on the CPU."""
+        session = open_session(path, "cpu" if device == "auto" else device, threads)
+        self.provider: str = session.get_providers()[0]
+        self.input = picture_shape(path, "input", session.get_inputs(), INPUT)
+        self.output = picture_shape(path, "output", session.get_outputs(), OUTPUT)
+        self.metadata_json = checked_metadata(
+            path, session.get_modelmeta().custom_metadata_map, self.input, self.output
+        )
+        self._session = session
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model runs on a GPU."""
+        return self.provider != CPU
+
+    def infer(self, pictures: Sequence[Pixels]) -> list[Pixels]:
+        """Translate pictures in one run."""
+        batch = pictures[0][np.newaxis] if len(pictures) == 1 else np.stack(pictures)
+        try:
+            (translations,) = self._session.run([OUTPUT], {INPUT: batch})
+        except Exception as error:
+            raise InferenceFailed("the engine failed on this picture") from error
+        return list(translations)
+
+    def warm_up(self, batch_sizes: Iterable[int]) -> None:
+        """Run once at each batch size."""
+        blank = np.zeros((self.input.height, self.input.width, self.input.channels), np.uint8)
+        for size in batch_sizes:
+            self.infer([blank] * size)

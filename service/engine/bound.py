@@ -1,0 +1,135 @@
+"""Runs of fixed sizes over buffers that are made once: how a GPU is driven, and a CPU that is told to use buckets."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+
+from service.engine.batch import Prepared, fill
+from service.engine.contract import INPUT, OUTPUT
+from service.engine.providers import split_device
+from service.engine.turnstile import gpu
+from service.errors import InferenceFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from service.engine.contract import PictureShape
+
+    Pixels = NDArray[np.uint8]
+
+# One batch runs while one is prepared.
+_SPARE = 2
+# ONNX Runtime records a CUDA graph in the third run of a size at the latest: two allocate what the graph then uses.
+RUNS_TO_RECORD = 3
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What goes into the model and what comes out, a picture each."""
+
+    input: PictureShape
+    output: PictureShape
+
+
+class BoundRuns:
+    """Runs sessions over one input and one output buffer on the device per bucket, in a thread of its own.
+
+    `sessions` has one for every bucket; they may all be the same. Where CUDA graphs are recorded it must be: a graph
+    belongs to the thread that recorded it, and to the addresses it saw.
+    """
+
+    stages = True
+
+    def __init__(
+        self,
+        device: str,
+        sessions: Mapping[int, onnxruntime.InferenceSession],
+        shapes: Shapes,
+        staging: Callable[[tuple[int, ...]], Pixels],
+        *,
+        graphs: bool = False,
+    ) -> None:
+        self.settling = RUNS_TO_RECORD if graphs else 1
+        self._picture = (shapes.input.height, shapes.input.width, shapes.input.channels)
+        self._staging = staging
+        self._spare: dict[int, deque[Pixels]] = {bucket: deque(maxlen=_SPARE) for bucket in sessions}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{device}")
+        self._bound = {
+            bucket: _Bound(device, session, bucket, shapes, graphs=graphs) for bucket, session in sessions.items()
+        }
+
+    def prepare(self, rows: Sequence[Pixels], bucket: int) -> Prepared:
+        """Copy the pictures into a buffer that the device can read, and fill up to the bucket."""
+        spare = self._spare[bucket]
+        try:
+            pixels = spare.pop()
+        except IndexError:
+            pixels = self._staging((bucket, *self._picture))
+        fill(rows, pixels)
+        return Prepared(pixels, len(rows))
+
+    def discard(self, prepared: Prepared) -> None:
+        """Take the buffer back."""
+        self._spare[len(prepared.pixels)].append(prepared.pixels)
+
+    def run(self, prepared: Prepared) -> list[Pixels]:
+        """Return the translations of the rows, and take the buffer back; raises InferenceFailed."""
+        try:
+            translations = self._thread.submit(self._run, prepared.pixels).result()
+        except Exception as error:
+            # ONNX Runtime's exceptions share no base but this one.
+            raise InferenceFailed("the engine failed on this picture") from error
+        self.discard(prepared)
+        return list(translations[: prepared.rows])
+
+    def close(self) -> None:
+        """Free the sessions and buffers; in the thread that made use of them."""
+        self._thread.submit(self._bound.clear)
+        self._thread.shutdown()
+
+    def _run(self, pixels: Pixels) -> Pixels:
+        return self._bound[len(pixels)].run(pixels)
+
+
+class _Bound:
+    """A session with buffers for batches of one size."""
+
+    def __init__(
+        self, device: str, session: onnxruntime.InferenceSession, bucket: int, shapes: Shapes, *, graphs: bool
+    ) -> None:
+        self._session = session
+        self._on_cpu = device == "cpu"
+        self._input = _buffer(device, bucket, shapes.input)
+        self._output = _buffer(device, bucket, shapes.output)
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(INPUT, self._input)
+        self._binding.bind_ortvalue_output(OUTPUT, self._output)
+        self._options = onnxruntime.RunOptions()
+        if graphs:
+            self._options.add_run_config_entry("gpu_graph_id", str(bucket))
+        self._to_record = RUNS_TO_RECORD if graphs else 0
+
+    def run(self, pixels: Pixels) -> Pixels:
+        """Return what the session makes of a full batch."""
+        with gpu.alone() if self._to_record else gpu.shared():
+            self._input.update_inplace(pixels)
+            self._session.run_with_iobinding(self._binding, self._options)
+            self._binding.synchronize_outputs()
+            translations: Pixels = self._output.numpy()
+        self._to_record = max(0, self._to_record - 1)
+        # On the CPU that was the buffer itself, elsewhere a copy of it.
+        return translations.copy() if self._on_cpu else translations
+
+
+def _buffer(device: str, bucket: int, picture: PictureShape) -> onnxruntime.OrtValue:
+    kind, index = split_device(device)
+    shape = (bucket, picture.height, picture.width, picture.channels)
+    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, "cpu" if kind == "cpu" else "cuda", index)

@@ -1,0 +1,185 @@
+"""One model on all lanes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.engine.batch import Prepared
+from service.engine.bound import Shapes
+from service.engine.buckets import choose_buckets
+from service.engine.contract import INPUT, OUTPUT, picture_shape
+from service.engine.lanes import Plan, build, build_all
+from service.engine.session import DeviceUnavailable, open_session, read_only_session
+from service.errors import InferenceFailed, StartupError
+from service.metadata import read_description
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from service.engine.options import EngineOptions
+    from service.engine.placement import Placement
+
+    Pixels = NDArray[np.uint8]
+
+__all__ = ["Engine", "Prepared"]
+
+# A run is timed again as long as all that was timed took less than this, in seconds, up to so many times.
+_ENOUGH, _TIMES = 0.02, 5
+# Levels by which a GPU may differ from itself: its sums are not always added up in the same order.
+_GPU_TOLERANCE = 2
+
+
+class Engine:
+    """A model in ONNX Runtime, on every lane; all methods block, and may be called for different lanes at once.
+
+    On one lane `prepare`, `discard` and one `run` may go on at the same time. `buckets` are the sizes that a run may
+    have, ascending; `max_queue_delay`, in seconds, is what the model's metadata ask for. `gpu_mode` says how a CUDA
+    device is driven ("graphs" or "sessions"), and is "" elsewhere. `digest` is the SHA-256 of the file, in hexadecimal.
+    """
+
+    def __init__(self, path: Path, placement: Placement, options: EngineOptions) -> None:
+        """Load the model onto the lanes.
+
+        Raises StartupError when the file is no model under the contract, and DeviceUnavailable when the model would not
+        run on the device of a lane.
+        """
+        lane = placement.lanes[0]
+        first = read_only_session(path) if placement.on_gpu else open_session(path, lane.device, lane.threads)
+        self.input = picture_shape(path, "input", first.get_inputs(), INPUT)
+        self.output = picture_shape(path, "output", first.get_outputs(), OUTPUT)
+        self.description = read_description(path, first.get_modelmeta().custom_metadata_map, self.input, self.output)
+        self.digest = _digest(path)
+        self._buckets = choose_buckets(options, self.description.batching, on_gpu=placement.on_gpu)
+        self._plan = Plan(path, self.digest, Shapes(self.input, self.output), self._buckets, options)
+        built = build_all(self._plan, placement, None if placement.on_gpu else first)
+        self._placement = placement
+        self._lanes, self.gpu_mode, self.provider = built.lanes, built.gpu_mode, built.provider
+        self._blank = np.zeros((self.input.height, self.input.width, self.input.channels), np.uint8)
+        self._expected: Pixels | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model runs on a GPU."""
+        return self._placement.on_gpu
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are; they are numbered from 0."""
+        return len(self._lanes)
+
+    @property
+    def stages(self) -> bool:
+        """Whether it pays to prepare the next batch of a lane while one runs there."""
+        return self._lanes[0].stages
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """The sizes that a run may have, ascending; the last is the largest batch."""
+        return self._buckets.sizes
+
+    @property
+    def max_queue_delay(self) -> float:
+        """Seconds that the model's metadata let a free engine wait for a batch to fill up; 0 where they say nothing."""
+        return self.description.batching.max_queue_delay
+
+    @property
+    def metadata_json(self) -> str:
+        """What the model says about itself, as JSON, but for its fingerprint; "" where it says nothing."""
+        return self.description.text
+
+    def warm_up(self) -> dict[int, float]:
+        """Run blank pictures on all lanes at once; return the seconds of a run by size.
+
+        Every bucket is run, so that memory is allocated, kernels are chosen and graphs are recorded before the first
+        request; where any size will do, a few. Raises InferenceFailed when a run fails.
+        """
+        with ThreadPoolExecutor(self.lanes) as threads:
+            seconds = {
+                size: fmean(threads.map(lambda lane, size=size: self._time(lane, size), range(self.lanes)))
+                for size in self._buckets.to_warm
+            }
+        self._expected = self._answer()
+        return seconds
+
+    def prepare(self, lane: int, rows: Sequence[Pixels], bucket: int) -> Prepared:
+        """Put pictures [H, W, C] together as one of the buckets, filling up with copies of the last one.
+
+        May go on while the lane runs another batch. What is prepared must be run or discarded.
+        """
+        return self._lanes[lane].prepare(rows, bucket)
+
+    def discard(self, lane: int, prepared: Prepared) -> None:
+        """Take back what was prepared and will not be run."""
+        self._lanes[lane].discard(prepared)
+
+    def run(self, lane: int, prepared: Prepared) -> list[Pixels]:
+        """Return the translations of the rows, in order; raises InferenceFailed, whose cause is for the log alone."""
+        return self._lanes[lane].run(prepared)
+
+    def is_sound(self, lane: int) -> bool:
+        """Run the blank picture again; tells whether it comes out as in warm-up, or else the engine is broken."""
+        try:
+            made = self._run_blank(lane, self.buckets[0])
+        except InferenceFailed:
+            return False
+        return self._expected is None or self._same(made, self._expected)
+
+    def rebuild(self, lane: int) -> None:
+        """Give a lane a new session, warm; other lanes go on meanwhile, and those that shared the old one take the new.
+
+        Raises StartupError or InferenceFailed when that fails or the new one is not sound; it may be tried again.
+        """
+        broken = self._lanes[lane]
+        if self.on_gpu:
+            broken.close()  # there may be no room for two
+        try:
+            new = build(self._plan, self._placement.lanes[lane], self.gpu_mode)
+        except DeviceUnavailable as error:
+            raise StartupError(str(error)) from error
+        self._lanes = [new if one is broken else one for one in self._lanes]
+        for size in self._buckets.to_warm:
+            self._time(lane, size)
+        if not self.is_sound(lane):
+            raise InferenceFailed("the engine was built anew and does not give the answers of before")
+
+    def close(self) -> None:
+        """Free the sessions and buffers; runs that go on end first, later ones fail."""
+        for runs in self._lanes:
+            runs.close()
+
+    def _answer(self) -> Pixels | None:
+        """Return what the blank picture is translated to, or None when that is another each time."""
+        first, again = (self._run_blank(0, self.buckets[0]) for _ in range(2))
+        # A model that draws random numbers is sound when it runs at all.
+        return first if self._same(first, again) else None
+
+    def _time(self, lane: int, size: int) -> float:
+        """Return the seconds of a run once it has settled."""
+        for _ in range(self._lanes[lane].settling):
+            self._run_blank(lane, size)
+        started, times = time.perf_counter(), 0
+        while not times or (times < _TIMES and time.perf_counter() - started < _ENOUGH):
+            self._run_blank(lane, size)
+            times += 1
+        return (time.perf_counter() - started) / times
+
+    def _run_blank(self, lane: int, size: int) -> Pixels:
+        return self.run(lane, self.prepare(lane, [self._blank] * size, size))[0]
+
+    def _same(self, one: Pixels, other: Pixels) -> bool:
+        difference = np.abs(one.astype(np.int16) - other.astype(np.int16))
+        return int(difference.max()) <= (_GPU_TOLERANCE if self.on_gpu else 0)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

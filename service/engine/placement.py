@@ -1,0 +1,140 @@
+"""Where all models run: on which devices, how many runs at once, and each on how many threads."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.cores import available_cores
+from service.engine.contract import INPUT, picture_shape
+from service.engine.providers import split_device
+from service.engine.session import DeviceUnavailable, open_session
+from service.engine.unbound import UnboundRuns
+from service.errors import InferenceFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from service.engine.options import EngineOptions
+
+# Seconds that each way of using the CPU is measured for in a round, at least one run. What else goes on in the machine
+# falls on either: where the better one is not better by this factor, there are more rounds.
+_LOOK, _ROUNDS, _CLEARLY = 0.02, 3, 1.1
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A place where one run goes on at a time: `device` is "cpu", "cuda:0" or "tensorrt:1"."""
+
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The lanes that all models share.
+
+    `cpu_mode` is "throughput" or "latency", and "" on a GPU. `measured` has pictures/s by CPU mode, where that was
+    measured.
+    """
+
+    lanes: tuple[Lane, ...]
+    on_gpu: bool
+    cpu_mode: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+def place(path: Path, options: EngineOptions) -> Placement:
+    """Return where models run best, judged by the model at `path`; takes about as long as a dozen runs of it.
+
+    Raises StartupError when that is no model, and DeviceUnavailable when a GPU was asked for and does not run it.
+    """
+    devices = tuple(dict.fromkeys(_numbered(device) for device in options.devices))
+    if devices == ("auto",):
+        devices = (_best_device(path),)
+    if devices == ("cpu",):
+        return _place_on_cpu(path, options)
+    for device in devices:
+        open_session(path, device, 1)
+    return Placement(tuple(Lane(device, 1) for device in devices for _ in range(options.instances or 1)), on_gpu=True)
+
+
+def _numbered(device: str) -> str:
+    return device if device in {"auto", "cpu"} else "{}:{}".format(*split_device(device))
+
+
+def _best_device(path: Path) -> str:
+    try:
+        open_session(path, "cuda:0", 1)
+    except DeviceUnavailable:
+        return "cpu"
+    return "cuda:0"
+
+
+def _place_on_cpu(path: Path, options: EngineOptions) -> Placement:
+    cores = available_cores()
+    if options.instances:
+        lanes = spread(cores, options.instances)
+        return Placement(lanes, on_gpu=False, cpu_mode="throughput" if len(lanes) > 1 else "latency")
+    choices = {"throughput": spread(cores, cores), "latency": spread(cores, 1)}
+    if options.cpu_mode != "auto":
+        return Placement(choices[options.cpu_mode], on_gpu=False, cpu_mode=options.cpu_mode)
+    if cores == 1:
+        return Placement(choices["throughput"], on_gpu=False, cpu_mode="throughput")
+    measured = _measure(path, choices)
+    best = max(measured, key=measured.__getitem__)
+    return Placement(choices[best], on_gpu=False, cpu_mode=best, measured=measured)
+
+
+def spread(cores: int, lanes: int) -> tuple[Lane, ...]:
+    """Return the lanes, with the cores shared out among them, each with one thread at least."""
+    return (Lane("cpu", max(1, cores // lanes)),) * lanes
+
+
+def _measure(path: Path, choices: Mapping[str, tuple[Lane, ...]]) -> dict[str, float]:
+    """Return the most pictures/s of a round, by CPU mode, with every lane busy."""
+    trials = {mode: _Trial(path, lanes) for mode, lanes in choices.items()}
+    best = dict.fromkeys(choices, 0.0)
+    for _ in range(_ROUNDS):
+        for mode, trial in trials.items():
+            best[mode] = max(best[mode], trial.pictures_per_second())
+        less, more = sorted(best.values())
+        if more > less * _CLEARLY:
+            break
+    return best
+
+
+class _Trial:
+    """Runs a blank picture again and again on every lane."""
+
+    def __init__(self, path: Path, lanes: tuple[Lane, ...]) -> None:
+        session = open_session(path, "cpu", lanes[0].threads)
+        shape = picture_shape(path, "input", session.get_inputs(), INPUT)
+        self._runs = UnboundRuns(session)
+        self._blank = self._runs.prepare([np.zeros((shape.height, shape.width, shape.channels), np.uint8)], 1)
+        self._lanes = len(lanes)
+        self._runs_ahead = 1  # the first run allocates
+
+    def pictures_per_second(self) -> float:
+        """Return the sum over the lanes; 0 where the model fails, which is told when it is loaded."""
+        try:
+            with ThreadPoolExecutor(self._lanes) as threads:
+                rate = sum(threads.map(self._work, range(self._lanes)))
+        except InferenceFailed:
+            return 0.0
+        self._runs_ahead = 0
+        return rate
+
+    def _work(self, _: int) -> float:
+        for _ in range(self._runs_ahead):
+            self._runs.run(self._blank)
+        started, times = time.perf_counter(), 0
+        while not times or time.perf_counter() - started < _LOOK:
+            self._runs.run(self._blank)
+            times += 1
+        return times / (time.perf_counter() - started)
