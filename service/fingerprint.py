@@ -82,9 +82,9 @@ def _decode(name: str, file: str, shape: tuple[int, int, int]) -> Pixels:
     height, width, channels = shape
     pixels = _pixels(file)
     layout = (height, width, 3) if channels == 3 else (height * channels, width)
-    if pixels is None or pixels.shape != layout or pixels.dtype != np.uint8:
-        found = "no picture" if pixels is None else f"{pixels.dtype} {list(pixels.shape)}"
-        raise StartupError(f"metadata fingerprint.{name} is {found}; expected a PNG of {list(layout)} bytes")
+    if pixels is None or pixels.shape != layout:
+        found = "no picture of bytes" if pixels is None else f"a picture of {list(pixels.shape)} bytes"
+        raise StartupError(f"metadata 'lapis': fingerprint.{name} is {found}; expected a PNG file of {list(layout)}")
     if channels == 3:
         return np.ascontiguousarray(pixels[..., ::-1])
     return np.ascontiguousarray(pixels.reshape(channels, height, width).transpose(1, 2, 0))
@@ -92,9 +92,8 @@ def _decode(name: str, file: str, shape: tuple[int, int, int]) -> Pixels:
 
 def _pixels(file: str) -> Pixels | None:
     try:
-        decoded: Pixels | None = cv2.imdecode(
-            np.frombuffer(base64.b64decode(file, validate=True), np.uint8), cv2.IMREAD_UNCHANGED
-        )
+        encoded = np.frombuffer(base64.b64decode(file, validate=True), np.uint8)
+        decoded = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     except (ValueError, cv2.error):  # no base64; no bytes at all
         return None
-    return decoded
+    return None if decoded is None or decoded.dtype != np.uint8 else np.asarray(decoded, np.uint8)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from service.errors import InvalidRequest, ModelNotFound, NotReady, StartupError
+from service.labels import LATEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from service.repository import ModelFile
-    from service.scheduler.admission import Admission
+    import numpy as np
+    from numpy.typing import NDArray
 
-LATEST = "latest"
+    from service.engine.engine import Engine
+    from service.repository import ModelFile
+    from service.runner import Work
+    from service.scheduler.admission import Admission
+    from service.scheduler.queueing import ModelQueue
+
+    Pixels = NDArray[np.uint8]
 
 
 class State(Enum):
@@ -35,8 +42,8 @@ _SERVING = frozenset({State.READY, State.RECOVERING})
 class LoadedModel:
     """What serves a version: its engine, the queue in front of it, and the door in front of that."""
 
-    engine: Any
-    queue: Any
+    engine: Engine
+    queue: ModelQueue[Work, Pixels]
     admission: Admission
     max_batch_size: int
 
@@ -45,8 +52,8 @@ class LoadedModel:
 class ModelVersion:
     """One version of a model, from the moment it was found in the repository.
 
-    `file` is what is loaded, or was tried last. `failure` says why a file could not be loaded; a version that serves keeps
-    doing so from its old file meanwhile.
+    `file` is what is loaded, or was found first. `failure` says why a file could not be loaded; a version that serves
+    keeps doing so from its old file meanwhile.
     """
 
     file: ModelFile
@@ -174,8 +181,8 @@ class Registry:
     def find(self, name: str, version: str) -> ModelVersion:
         """Return a version by the model's name and the version's number or label.
 
-        An empty name means the default model, or the only one; an empty version, or `latest`, the highest that is ready,
-        or else the highest. Raises ModelNotFound, and InvalidRequest for an empty name where there is no default.
+        An empty name means the default model, or the only one; an empty version, or `latest`, the highest that is
+        ready, or else the highest. Raises ModelNotFound, and InvalidRequest for an empty name and no default.
         """
         versions = self.versions(name or self._default_name())
         if version in {"", LATEST}:

@@ -10,102 +10,117 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from service import tracing
 from service.edge.grpc_server import GrpcServer
 from service.edge.http_app import HttpServer, build_app
 from service.edge.listen import address_of, listen
-from service.engine.session import DeviceUnavailable
-from service.errors import StartupError
-from service.loading import load
+from service.errors import EngineLost, StartupError
+from service.life import Life
+from service.loading import Loader
 from service.logs import log
 from service.metrics import Metrics
+from service.nvml import gpus_of
 from service.registry import Registry
 from service.repository import scan
 from service.translator import Translator
 
 if TYPE_CHECKING:
-    import socket
-
-    from service.registry import ModelVersion
     from service.settings import ServeSettings
 
 
 class Server:
     """One server over one model repository.
 
-    `listening` is set when both ports are open and known, `ready` when every model is warm, which may be never.
+    `listening` is set when the ports are open and known, `ready` when every model is warm, which may be never. A
+    worker, one of several processes behind one port, opens that port only once it is ready, and no HTTP port.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, *, is_worker: bool = False) -> None:
         """Look through the repository; raises StartupError."""
         self.settings = settings
-        self.registry = Registry(scan(settings.models), settings.default_model)
+        contents = scan(settings.models)
+        self.registry = Registry(contents.files.values(), settings.default_model)
         self.metrics = Metrics()
+        self._loader = Loader(settings, self.metrics)
+        self.life = Life(settings, self.registry, self._loader, self.metrics, contents)
         self.listening = asyncio.Event()
         self.ready = asyncio.Event()
         self.grpc_port = settings.port
         self.http_port = settings.http_port
-        for model in self.registry.models:
-            self.metrics.watch(model)
+        self._is_worker = is_worker
 
     async def run(self, stop: asyncio.Event) -> bool:
         """Serve until `stop` is set, then drain; returns whether all requests in hand were finished in time.
 
-        Raises StartupError when a port cannot be had or a file is no model.
+        Raises StartupError when a port cannot be had or a file is no model, and EngineLost when an engine stays broken.
         """
         # Pictures are decoded side by side; threads within one would only get in each other's way.
         cv2.setNumThreads(1)
-        codec = ThreadPoolExecutor(self.settings.codec_workers, thread_name_prefix="codec")
-        translator = Translator(self.settings.limits, codec, self.metrics)
-        edge = GrpcServer(self.registry, translator, self.metrics, self.settings.max_message_bytes)
+        settings = self.settings
+        tracing.configure(settings)
+        codec = ThreadPoolExecutor(settings.codec_workers, thread_name_prefix="codec")
+        translator = Translator(settings.limits, codec, self.metrics, settings.cache_bytes)
+        edge = GrpcServer(self.registry, translator, self.metrics, settings, self.life)
         try:
-            with closing(listen(self.settings.http_host, self.settings.http_port)) as http_socket:
-                self.http_port = http_socket.getsockname()[1]
-                self.grpc_port = await edge.start(self.settings.host, self.settings.port)
-                return await self._serve(edge, http_socket, stop)
+            return await self._serve(edge, stop)
         except ExceptionGroup as group:
-            if wrong := group.subgroup(StartupError):
-                raise _innermost(wrong) from group
+            if ends := group.subgroup((StartupError, EngineLost)):
+                raise _innermost(ends) from group
             raise
         finally:
             await edge.stop(0)
             codec.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(tracing.shutdown)
 
-    async def _serve(self, edge: GrpcServer, http_socket: socket.socket, stop: asyncio.Event) -> bool:
-        """Own every task of the server while it runs."""
-        http = HttpServer(build_app(self.registry, self.metrics.registry))
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(http.serve(sockets=[http_socket]))
-            models = tasks.create_task(self._run_models(edge))
-            self.listening.set()
+    async def _serve(self, edge: GrpcServer, stop: asyncio.Event) -> bool:
+        if self._is_worker:
+            return await self._live(edge, stop)
+        with closing(listen(self.settings.http_host, self.settings.http_port)) as http_socket:
+            self.http_port = http_socket.getsockname()[1]
+            self.metrics.registry.register(gpus_of(self.settings.devices))
+            await self._open(edge)
             log.info("listening", **self._addresses())
-            await stop.wait()
-            finished = await self._drain(edge)
-            models.cancel()
-            http.should_exit = True
+            async with asyncio.TaskGroup() as tasks:
+                http = HttpServer(build_app(self.registry, self.metrics.registry))
+                tasks.create_task(http.serve(sockets=[http_socket]))
+                finished = await self._live(edge, stop)
+                http.should_exit = True
         log.info("stopped", finished=finished)
         return finished
 
-    async def _run_models(self, edge: GrpcServer) -> None:
-        """Load the models one after the other and serve each from then on."""
-        async with asyncio.TaskGroup() as tasks:
-            for model in self.registry.models:
-                await self._load(model, tasks)
-                await edge.health.update()
-            if self.registry.is_ready:
-                self.ready.set()
-                log.info("serving", **self._addresses())
+    async def _live(self, edge: GrpcServer, stop: asyncio.Event) -> bool:
+        """Own every task of the models, from the first load to the last answer."""
+        one_at_a_time = asyncio.Lock()
 
-    async def _load(self, model: ModelVersion, tasks: asyncio.TaskGroup) -> None:
-        try:
-            loaded = await load(model.file, self.settings, self.metrics)
-        except DeviceUnavailable as error:
-            model.fail(str(error))
-            log.error("model_failed", model=model.name, version=model.version, reason=model.failure)
+        async def on_change() -> None:
+            async with one_at_a_time:
+                await self._tell(edge)
+
+        async with asyncio.TaskGroup() as tasks:
+            models = [
+                tasks.create_task(self._loader.run()),
+                tasks.create_task(self.life.run(on_change)),
+            ]
+            await stop.wait()
+            finished = await self._drain(edge)
+            for task in models:
+                task.cancel()
+        return finished
+
+    async def _open(self, edge: GrpcServer) -> None:
+        self.grpc_port = await edge.start(self.settings.host, self.settings.port, reuse_port=self._is_worker)
+        self.listening.set()
+
+    async def _tell(self, edge: GrpcServer) -> None:
+        """Tell callers how the models stand, and whoever waits for it that all are ready."""
+        await edge.health.update()
+        if not self.registry.is_ready or self.ready.is_set():
             return
-        tasks.create_task(loaded.batcher.run())
-        model.become_ready(loaded)
-        self.metrics.loaded(model.name, model.version, loaded)
-        log.info("model_loaded", model=model.name, version=model.version, provider=loaded.engine.provider)
+        if self._is_worker:
+            await self._open(edge)
+        self.ready.set()
+        if not self._is_worker:  # for all workers there is one who tells
+            log.info("serving", **self._addresses())
 
     async def _drain(self, edge: GrpcServer) -> bool:
         """Refuse what is new, finish what was admitted; returns whether the grace period was enough.
@@ -116,12 +131,11 @@ class Server:
         log.info("draining", grace_period=self.settings.grace_period)
         self.registry.drain()
         await edge.health.update()
+        edge.drain()
         end = time.monotonic() + self.settings.grace_period
         try:
             async with asyncio.timeout(self.settings.grace_period):
-                for model in self.registry.models:
-                    if model.loaded:
-                        await model.loaded.admission.until_empty()
+                await self.life.until_drained()
         except TimeoutError:
             return False
         await edge.stop(max(0.0, end - time.monotonic()))
