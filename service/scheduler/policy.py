@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -45,20 +46,17 @@ class Rules:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row that waits. Times are on one clock, in seconds; rows of one picture have the same `owner`."""
+    """A row that waits. Times are on one clock, in seconds.
+
+    It is `due` by its deadline, or sooner where that is distant. A picture of several rows is their `owner`, 0 for one
+    that has no other rows.
+    """
 
     priority: Priority
     deadline: float
     arrived: float
-    owner: int
-
-    def due(self, ageing: float) -> float:
-        """Return when the row should be done: its deadline, or sooner where that is distant."""
-        return min(self.deadline, self.arrived + PATIENCE * ageing)
-
-    def rank(self, now: float, ageing: float) -> tuple[int, float]:
-        """Return what the order goes by: the class it has risen to, then when it is due."""
-        return max(0, self.priority - int((now - self.arrived) / ageing)), self.due(ageing)
+    due: float
+    owner: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,29 +99,33 @@ def plan(queue: Sequence[Entry], costs: Costs, rules: Rules, situation: Situatio
     wait = _worth_waiting([queue[position] for position in alive], costs, rules, situation)
     if wait > 0:
         return Plan(late=late, wait=wait)
-    ordered = order(queue, alive, rules, situation)
-    share = math.ceil(len(alive) / situation.lanes)
-    rows, bucket = _size([queue[position] for position in ordered[:share]], costs, rules, situation.now)
-    return Plan(tuple(ordered[:rows]), bucket, late, wait=0.0)
+    share = min(math.ceil(len(alive) / situation.lanes), rules.buckets[-1])
+    first = order(queue, alive, rules, situation, share)
+    rows, bucket = _size([queue[position] for position in first], costs, rules, situation.now)
+    return Plan(tuple(first[:rows]), bucket, late, wait=0.0)
 
 
-def order(queue: Sequence[Entry], alive: Sequence[int], rules: Rules, situation: Situation) -> list[int]:
-    """Return positions in the order of their turn: by class, then earliest due.
+def order(queue: Sequence[Entry], alive: Sequence[int], rules: Rules, situation: Situation, count: int) -> list[int]:
+    """Return the first positions in the order of their turn: by the class that a row has risen to, then earliest due.
 
     Of an owner with several rows, in the queue or running, the second stands behind the first rows of all others in its
     class, the third behind their second, and so on: no picture crowds out another by being large.
     """
-    ranks = {position: queue[position].rank(situation.now, rules.ageing) for position in alive}
-    ordered = sorted(alive, key=ranks.__getitem__)
-    seen = Counter(situation.running)
-    rounds = {}
-    for position in ordered:
-        owner = queue[position].owner
-        rounds[position] = seen[owner]
-        seen[owner] += 1
-    if any(rounds.values()):
-        ordered.sort(key=lambda position: (ranks[position][0], rounds[position]))
-    return ordered
+    now, ageing = situation.now, rules.ageing
+    ranks = [
+        (max(0, entry.priority - int((now - entry.arrived) / ageing)), entry.due, position)
+        for position in alive
+        for entry in (queue[position],)
+    ]
+    if any(queue[position].owner for position in alive):
+        seen = Counter(situation.running)
+        rounds = []
+        for rank, due, position in sorted(ranks):
+            owner = queue[position].owner
+            rounds.append((rank, seen[owner] if owner else 0, due, position))
+            seen[owner] += 1
+        return [position for *_, position in heapq.nsmallest(count, rounds)]
+    return [position for *_, position in heapq.nsmallest(count, ranks)]
 
 
 def _too_late(queue: Sequence[Entry], costs: Costs, rules: Rules, now: float) -> tuple[int, ...]:
@@ -138,7 +140,7 @@ def _too_late(queue: Sequence[Entry], costs: Costs, rules: Rules, now: float) ->
 def _worth_waiting(alive: Sequence[Entry], costs: Costs, rules: Rules, situation: Situation) -> float:
     """Return for how long more rows may still come without anyone losing by it: while the lane is busy, or delayed."""
     largest = rules.buckets[-1]
-    if len(alive) >= largest * situation.lanes:
+    if len(alive) >= largest * situation.lanes or not (rules.max_queue_delay or situation.free_in):
         return 0.0
     delay = min(entry.arrived for entry in alive) + rules.max_queue_delay - situation.now
     earliest = min(entry.deadline for entry in alive)

@@ -80,6 +80,7 @@ class Row(Generic[T, R]):
     item: T
     entry: Entry
     ticket: Ticket
+    queued: float
     answer: asyncio.Future[Answer[R]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:
@@ -146,8 +147,12 @@ class ModelQueue(Generic[T, R]):
         """
         if ticket.displaced:
             raise ticket.displaced
-        entry = Entry(ticket.wish.priority, ticket.wish.deadline, self._clock(), ticket.owner)
-        row: Row[T, R] = Row(item, entry, ticket)
+        wish = ticket.wish
+        # It waits since it was admitted: time spent on decoding is no reason to be served later.
+        entry = Entry(
+            wish.priority, wish.deadline, ticket.arrived, ticket.rank[1], ticket.owner if wish.rows > 1 else 0
+        )
+        row: Row[T, R] = Row(item, entry, ticket, self._clock())
         ticket.on_displaced = lambda: self._drop_all(ticket)
         self._rows[row] = None
         self.lanes.notify()
@@ -156,7 +161,7 @@ class ModelQueue(Generic[T, R]):
         except asyncio.CancelledError:
             self._cancelled(row)
             raise
-        if ticket.wish.rows == 1:
+        if wish.rows == 1:
             ticket.engine_seconds = answer.queue_seconds + answer.infer_seconds
         return answer
 
@@ -178,7 +183,8 @@ class ModelQueue(Generic[T, R]):
             del self._rows[row]
             row.ticket.rows_left -= 1
             row.ticket.started = True
-            self.running[row.entry.owner] += 1
+            if row.entry.owner:
+                self.running[row.entry.owner] += 1
         return taken
 
     async def execute(self, lane: int, rows: list[Row[T, R]], bucket: int, prepared: Any) -> None:  # noqa: ANN401
@@ -220,7 +226,7 @@ class ModelQueue(Generic[T, R]):
             self._observer.learned(self.costs)
             for row, result in zip(rows, results, strict=True):
                 if not row.answer.done():
-                    waited = started - row.entry.arrived
+                    waited = started - row.queued
                     row.answer.set_result(Answer(result, waited, seconds, len(rows)))
 
     async def _isolate(self, lane: int, rows: list[Row[T, R]], error: Exception) -> None:
@@ -248,9 +254,8 @@ class ModelQueue(Generic[T, R]):
         self._observer.left("expired" if row.entry.deadline <= self._clock() else "cancelled")
 
     def _release(self, rows: list[Row[T, R]]) -> None:
-        for row in rows:
-            self.running[row.entry.owner] -= 1
-        self.running += Counter()  # without those at 0
+        owned = [row.entry.owner for row in rows if row.entry.owner]
+        self.running -= Counter(owned)  # keeps those above 0 alone
 
     def _drop_all(self, ticket: Ticket) -> None:
         for row in [row for row in self._rows if row.ticket is ticket]:

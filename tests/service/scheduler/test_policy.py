@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.scheduler.policy import Entry, Plan, Rules, Situation, fairest, order, plan
+from service.scheduler.policy import PATIENCE, Entry, Plan, Rules, Situation, fairest, order, plan
 from service.scheduler.priority import Priority
 
 NEVER = math.inf
@@ -32,7 +32,11 @@ CPU = Costs(per_row=1.0)
 
 
 def rows(*deadlines: float, priority: Priority = NORMAL, arrived: float = NOW) -> list[Entry]:
-    return [Entry(priority, deadline, arrived, owner) for owner, deadline in enumerate(deadlines)]
+    return [entry(priority, deadline, arrived) for deadline in deadlines]
+
+
+def entry(priority: Priority, deadline: float, arrived: float, owner: int = 0) -> Entry:
+    return Entry(priority, deadline, arrived, min(deadline, arrived + PATIENCE * AGEING), owner)
 
 
 def planned(queue: list[Entry], costs: Costs = FREE, lanes: int = 1, **rules: object) -> Plan:
@@ -84,8 +88,8 @@ def test_bucket_is_the_one_with_most_rows_a_second(
     assert (len(made.batch), made.bucket) == expected
 
 
-def aged(priority: Priority, waited: float, deadline: float = NEVER, owner: int = 0) -> Entry:
-    return Entry(priority, deadline, NOW - waited, owner)
+def aged(priority: Priority, waited: float, deadline: float = NEVER) -> Entry:
+    return entry(priority, deadline, NOW - waited)
 
 
 @pytest.mark.parametrize(
@@ -97,12 +101,12 @@ def aged(priority: Priority, waited: float, deadline: float = NEVER, owner: int 
         pytest.param(aged(NORMAL, 2), aged(NORMAL, 1), id="first come, first served"),
         pytest.param(aged(NORMAL, 5.1), aged(HIGH, 0), id="normal rises to high"),
         pytest.param(aged(LOW, 10.1), aged(NORMAL, 4), id="low rises twice"),
-        pytest.param(aged(LOW, 16, owner=1), aged(HIGH, 0, NOW + 1), id="and then stands before what came later"),
+        pytest.param(aged(LOW, 16), aged(HIGH, 0, NOW + 1), id="and then stands before what came later"),
     ],
 )
 def test_who_goes_first(first: Entry, second: Entry) -> None:
     for queue in ([first, second], [second, first]):
-        turn = order(queue, [0, 1], Rules(ageing=AGEING), Situation(NOW))
+        turn = order(queue, [0, 1], Rules(ageing=AGEING), Situation(NOW), 2)
         assert queue[turn[0]] is first
 
 
@@ -113,14 +117,18 @@ def test_who_goes_first(first: Entry, second: Entry) -> None:
 def test_no_class_is_starved(flood: list[tuple[Priority, float]], priority: Priority) -> None:
     """Whatever comes three ageings later goes after, however urgent."""
     old = aged(priority, 3 * AGEING)
-    queue = [*[Entry(one, NOW + seconds, NOW, owner) for owner, (one, seconds) in enumerate(flood, 1)], old]
-    assert order(queue, range(len(queue)), Rules(ageing=AGEING), Situation(NOW))[0] == len(queue) - 1
+    queue = [*[entry(one, NOW + seconds, NOW) for one, seconds in flood], old]
+    assert order(queue, range(len(queue)), Rules(ageing=AGEING), Situation(NOW), 1) == [len(queue) - 1]
 
 
 def tiled(owners: str, running: Mapping[str, int] | None = None) -> str:
-    queue = [Entry(NORMAL, NEVER, NOW + position / 1000, ord(owner)) for position, owner in enumerate(owners)]
+    queue = [
+        entry(NORMAL, NEVER, NOW + position / 1000, ord(owner) if owner.islower() else 0)
+        for position, owner in enumerate(owners)
+    ]
     situation = Situation(NOW + 1, running={ord(owner): count for owner, count in (running or {}).items()})
-    return "".join(chr(queue[position].owner) for position in order(queue, range(len(queue)), Rules(), situation))
+    turn = order(queue, range(len(queue)), Rules(), situation, len(queue))
+    return "".join(owners[position] for position in turn)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +137,8 @@ def tiled(owners: str, running: Mapping[str, int] | None = None) -> str:
         pytest.param("aaab", {}, "abaa", id="the second tile of a stands behind b"),
         pytest.param("aaabbc", {}, "abcaba", id="by turns"),
         pytest.param("aab", {"a": 1}, "baa", id="a tile that runs counts"),
-        pytest.param("abc", {}, "abc", id="single pictures keep their order"),
+        pytest.param("aaB", {}, "aBa", id="a picture that is no tile is everyone's first"),
+        pytest.param("ABC", {}, "ABC", id="single pictures keep their order"),
     ],
 )
 def test_tiles_of_one_picture_do_not_crowd_out_others(owners: str, running: dict[str, int], turn: str) -> None:
@@ -159,7 +168,7 @@ def test_waiting_for_a_batch_to_fill_up(
 
 
 entries = st.builds(
-    Entry,
+    entry,
     priority=st.sampled_from(Priority),
     deadline=st.floats(NOW - 10, NOW + 20) | st.just(NEVER),
     arrived=st.floats(NOW - 30, NOW),
