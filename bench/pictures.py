@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -12,7 +11,6 @@ from lapis.v1 import translation_pb2 as pb
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -36,15 +34,18 @@ class Sent:
 
 def load(kind: PictureKind, folder: Path | None, variety: int, seed: int) -> list[Sent]:
     """Returns at most `variety` different pictures of a kind. Raises BenchError where the folder has none to offer."""
-    if folder:
+    if folder and kind.format == "file":
         files = _files(folder)[:variety]
-        if kind.format == "file":
-            return [Sent(_EXTENSIONS[path.suffix.lower()], encoded=path.read_bytes()) for path in files]
-        sources: list[Callable[[], Pixels]] = [partial(_read, path) for path in files]
-    else:
-        rng = np.random.default_rng(seed)
-        sources = [partial(draw, rng)] * variety
-    return [_sent(kind, source()) for source in sources]
+        return [Sent(_EXTENSIONS[path.suffix.lower()], encoded=path.read_bytes()) for path in files]
+    return [_sent(kind, picture) for picture in read_or_draw(folder, variety, seed)]
+
+
+def read_or_draw(folder: Path | None, variety: int, seed: int) -> list[Pixels]:
+    """Returns at most `variety` pictures of a folder, or as many drawings, uint8 [H, W, 3] in OpenCV's order."""
+    if folder:
+        return [_read(path) for path in _files(folder)[:variety]]
+    rng = np.random.default_rng(seed)
+    return [draw(rng) for _ in range(variety)]
 
 
 def _files(folder: Path) -> list[Path]:

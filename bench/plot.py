@@ -13,9 +13,11 @@ from matplotlib.ticker import FuncFormatter
 from bench import histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
     from numpy.typing import NDArray
 
     from bench.histogram import Histogram
@@ -64,6 +66,19 @@ def plot(measured: Measured, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def compare(spreads: Mapping[str, Histogram], path: Path, title: str) -> None:
+    """Writes a plot of the percentiles of several loads, one curve for each."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number, (name, spread) in enumerate(spreads.items()):
+        if spread.total:
+            _draw_curve(axes, spread, f"C{number}", name)
+    _finish_spread(axes)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+
+
 def _moments(bins: OverTime) -> NDArray[np.float64]:
     return np.asarray((np.arange(len(bins.due)) + 0.5) * bins.width, np.float64)
 
@@ -77,7 +92,7 @@ def _draw_rates(axes: Axes, bins: OverTime) -> None:
             label = "goodput" if verdict == "good" else verdict
             axes.plot(seconds, calls / bins.width, color=colour, label=label)
     axes.set(title="calls per second", xlabel="seconds", ylim=(0, None), xlim=(0, None))
-    axes.legend()
+    _legend(axes)
 
 
 def _draw_latency(axes: Axes, bins: OverTime) -> None:
@@ -85,7 +100,7 @@ def _draw_latency(axes: Axes, bins: OverTime) -> None:
         values = [histogram.percentile(counts, share) * 1000 for counts in bins.latency]
         axes.plot(_moments(bins), values, color=colour, label=name, marker=".")
     axes.set(title="latency of answers, milliseconds", xlabel="seconds", ylim=(0, None), xlim=(0, None))
-    axes.legend()
+    _legend(axes)
 
 
 def _draw_spread(axes: Axes, tally: Tally) -> None:
@@ -93,12 +108,34 @@ def _draw_spread(axes: Axes, tally: Tally) -> None:
         _draw_curve(axes, latency, _PRIORITIES[priority], f"{priority} priority")
     if tally.refusal.total:
         _draw_curve(axes, tally.refusal, _COLOURS["refused"], "refusals")
-    axes.set_xticks([_nines(share) for share in _TICKS], [f"{share:.5g}" for share in _TICKS])
-    axes.set(title="share of the calls that took no longer, milliseconds", xlim=(0, None), yscale="log")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _finish_spread(axes)
+
+
+def _finish_spread(axes: Axes) -> None:
+    deepest = max([_nines(0.99), *(float(np.max(line.get_xdata())) for line in axes.lines)])
+    ticks = [share for share in _TICKS if _nines(share) <= deepest]
+    axes.set_xticks([_nines(share) for share in ticks], [f"{share * 100:.6g} %" for share in ticks])
+    axes.set(title="latency by percentile, milliseconds", xlim=(0, deepest))
+    if _is_wide(axes):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.set_ylim(0, None)
     axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend()
+    _legend(axes)
+
+
+def _is_wide(axes: Axes) -> bool:
+    """Tells whether what is drawn spans more than a scale from 0 can show."""
+    values = np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines] or [np.ones(1)])
+    return bool(values.max() > 20 * values.min())
+
+
+def _legend(axes: Axes, handles: list[Line2D] | None = None) -> None:
+    """Puts the legend under the axes, where nothing is drawn."""
+    found = handles or axes.get_legend_handles_labels()[0]
+    if found:
+        axes.legend(handles=found, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False)
 
 
 def _draw_curve(axes: Axes, spread: Histogram, colour: str, label: str) -> None:
@@ -114,7 +151,7 @@ def _nines(share: float) -> float:
 
 def _draw_server(axes: Axes, watched: Watched) -> None:
     memory = next((watched.series[name] for name in _MEMORY if name in watched.series), None)
-    lines = []
+    lines: list[Line2D] = []
     if memory:
         lines += axes.plot(watched.seconds, np.array(memory) / 1e6, color="#1f5fa8", label="memory, MB")
     axes.set(title="the server", xlabel="seconds", ylim=(0, None), xlim=(0, None))
@@ -123,7 +160,7 @@ def _draw_server(axes: Axes, watched: Watched) -> None:
         if name in watched.series:
             lines += right.plot(watched.seconds, watched.series[name], color=colour, label=label, lw=1)
     right.set_ylim(0, None)
-    axes.legend(handles=lines)
+    _legend(axes, lines)
 
 
 def _draw_stages(axes: Axes, tally: Tally) -> None:
@@ -132,4 +169,4 @@ def _draw_stages(axes: Axes, tally: Tally) -> None:
         axes.bar(np.arange(len(values)) + (place - 0.5) * 0.4, values, 0.4, label=name, color=colour)
     axes.set_xticks(range(len(tally.stages)), list(tally.stages))
     axes.set(title="stages on the server, milliseconds")
-    axes.legend()
+    _legend(axes)

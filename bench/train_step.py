@@ -13,6 +13,7 @@ import platform
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from train.settings import TrainSettings
 from train.state import State, new_state
 from train.step import train_step
 
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "plain": {"channels_last": False, "precision": "fp32"},
     "channels_last": {"channels_last": True, "precision": "fp32"},
     "channels_last_bf16": {"channels_last": True, "precision": "bf16"},

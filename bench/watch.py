@@ -123,6 +123,13 @@ class Watch:
         return {process.pid: sum(process.cpu_times()[:2]) for process in family}
 
 
+def gauges(text: str) -> dict[str, float]:
+    """Returns what a server's metrics say of the moment, summed over labels."""
+    scrape = Scrape()
+    _read(text, scrape)
+    return scrape.gauges
+
+
 def _family(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]

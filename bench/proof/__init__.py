@@ -1,0 +1,1 @@
+"""What the service promises under load, shown by experiment: `python -m bench.proof overload`."""
