@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -23,6 +23,11 @@ class Fit(Enum):
     STRETCH = "stretch"
     PAD = "pad"
     CROP = "crop"
+    TILE = "tile"
+
+
+# TILE keeps the picture's size: `service.picture.tile` cuts it.
+Resizing = Literal[Fit.STRETCH, Fit.PAD, Fit.CROP]
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Placement:
     width: int
 
 
-def fit(picture: Pixels, height: int, width: int, how: Fit) -> tuple[Pixels, Placement]:
+def fit(picture: Pixels, height: int, width: int, how: Resizing) -> tuple[Pixels, Placement]:
     """Brings [H, W, C] to [height, width, C].
 
     STRETCH ignores the aspect ratio; PAD keeps it and fills up with white, the picture in the middle; CROP keeps it and
