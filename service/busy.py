@@ -16,7 +16,7 @@ _SAMPLES = 20
 
 
 class BusyMeter:
-    """Tells what share of the lanes was running over the last `window` seconds, from 0 to 1; may be told in any thread."""
+    """Tells what share of the lanes was running over the last `window` seconds, from 0 to 1; any thread may use it."""
 
     def __init__(self, lanes: int, window: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._lanes = lanes

@@ -71,11 +71,12 @@ class GpuCollector(Collector):
         self._nvml = nvml
         self._gpus: list[tuple[tuple[str, str], Any]] = []
         wanted = set(indices)
+        found = [(index, uuid) for index, uuid in enumerate(uuids) if not wanted or index in wanted]
         with suppress(nvml.NVMLError):
-            nvml.nvmlInit()
-            for index, uuid in enumerate(uuids):
-                if not wanted or index in wanted:
-                    self._find(index, uuid)
+            if found:
+                nvml.nvmlInit()
+            for index, uuid in found:
+                self._find(index, uuid)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Yield the metrics that there may be, without their values."""
@@ -103,6 +104,14 @@ class GpuCollector(Collector):
                 gpu = self._nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}")
                 self._gpus.append(((f"cuda:{index}", f"{kind}-{uuid}"), gpu))
                 return
+
+
+def gpus_of(devices: str) -> GpuCollector:
+    """Return the collector for the setting `devices`: the GPUs that it names, none for cpu, and for auto all."""
+    if devices == "cpu":
+        return GpuCollector(())
+    indices = [int(name.partition(":")[2] or 0) for name in devices.split(",") if name != "auto"]
+    return GpuCollector(visible_gpus(), indices=indices)
 
 
 def visible_gpus(library: str = "libcuda.so.1") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import contextmanager
@@ -18,6 +19,25 @@ def listen(host: str, port: int) -> socket.socket:
     with _reasons(host, port):
         family, address = _resolve(host, port)
         return socket.create_server(address, family=family)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Return a socket that keeps the port, a free one for 0, for processes of ours that share it; it does not listen.
+
+    Raises StartupError, saying why not; somebody else on the port is a reason, even if they share it.
+    """
+    if port:
+        listen(host, port).close()
+    with _reasons(host, port):
+        family, address = _resolve(host, port)
+        try:
+            return _bind(family, address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            # Nobody listens, but connections of an earlier server linger on. Not so at first: with SO_REUSEADDR a
+            # server that does not listen yet would not be noticed.
+            return _bind(family, address, socket.SO_REUSEADDR)
 
 
 def check_free(host: str, port: int, *, reuse_port: bool) -> None:
@@ -41,6 +61,19 @@ def address_of(host: str, port: int) -> str:
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     return family, (str(address[0]), int(address[1]))
+
+
+def _bind(family: socket.AddressFamily, address: tuple[str, int], *options: int) -> socket.socket:
+    """Return a socket that shares its port and is bound only."""
+    bound = socket.socket(family)
+    try:
+        for option in (socket.SO_REUSEPORT, *options):
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 @contextmanager
