@@ -115,7 +115,7 @@ class Translator:
         self._limits = limits
         self._codec = codec
         self._metrics = metrics
-        self._cache = AnswerCache(cache_bytes) if cache_bytes else None
+        self._cache: AnswerCache[Translation] | None = AnswerCache(cache_bytes) if cache_bytes else None
 
     async def translate(self, model: ModelVersion, order: Order) -> Translation:
         """Translate one picture; raises any of the errors in `service.errors`."""
@@ -136,7 +136,7 @@ class Translator:
         with tracing.stage("decode"):
             picture, placement = await self._decoded(order, loaded.engine)
         decoded = time.monotonic()
-        key = self._key(loaded.engine, order, picture, placement)
+        key = await self._key(loaded.engine, order, picture, placement)
         if known := self._known(model, key):
             return replace(known, timings=Timings(decoded - started, 0.0, 0.0, 0.0, 0), cached=True)
         with tracing.stage("infer"):
@@ -188,7 +188,8 @@ class Translator:
             answer = await loaded.queue.submit(Work(picture, link), ticket)
             return _Inferred(answer.result, answer.queue_seconds, answer.infer_seconds, answer.batch_size)
         given, made = loaded.engine.input, loaded.engine.output
-        plan = plan_tiles(*picture.shape[:2], given.height, given.width, OVERLAP)
+        height, width = picture.shape[:2]
+        plan = plan_tiles(height, width, given.height, given.width, OVERLAP)
         ticket.rows_left = plan.count
         tiled = await translate_tiles(
             picture,
@@ -200,12 +201,13 @@ class Translator:
         )
         return _Inferred(tiled.pixels, tiled.queue, tiled.infer, tiled.batch_size, plan.count)
 
-    def _key(self, engine: Engine, order: Order, picture: Pixels, placement: Placement) -> bytes | None:
+    async def _key(self, engine: Engine, order: Order, picture: Pixels, placement: Placement) -> bytes | None:
         """Return what an answer is known by, where answers are kept: all that it depends on."""
         if self._cache is None:
             return None
         size = (placement.source, placement.target) if order.at_input_size else ()
-        return self._cache.key(engine.digest, picture, order.fit, order.format, order.quality, size)
+        options = order.fit, order.format, order.quality, size
+        return await self._in_thread(lambda: AnswerCache.key(engine.digest, picture, *options))
 
     def _known(self, model: ModelVersion, key: bytes | None) -> Translation | None:
         if self._cache is None or key is None:
