@@ -35,9 +35,11 @@ def read_labels(path: Path) -> dict[str, int] | None:
         raise LabelsError(f"{path}: larger than {_LARGEST_FILE:,} bytes")
     try:
         return _labels(json.loads(text, object_pairs_hook=_pairs))
-    except (ValueError, RecursionError) as error:
-        what = f"not JSON: {error}" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else error
-        raise LabelsError(f"{path}: {what}") from error
+    except RecursionError as error:
+        raise LabelsError(f"{path}: nested too deeply") from error
+    except ValueError as error:
+        what = "not JSON: " if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else ""
+        raise LabelsError(f"{path}: {what}{error}") from error
 
 
 def move(now: Mapping[str, int], wanted: Mapping[str, int], ready: Collection[int]) -> dict[str, int]:
