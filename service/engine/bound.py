@@ -61,6 +61,7 @@ class BoundRuns:
         self._picture = (shapes.input.height, shapes.input.width, shapes.input.channels)
         self._staging = staging
         self._spare: dict[int, deque[Pixels]] = {bucket: deque(maxlen=_SPARE) for bucket in sessions}
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{device}")
         self._bound = {
             bucket: _Bound(device, session, bucket, shapes, graphs=graphs) for bucket, session in sessions.items()
@@ -78,7 +79,9 @@ class BoundRuns:
 
     def discard(self, prepared: Prepared) -> None:
         """Take the buffer back."""
-        self._spare[len(prepared.pixels)].append(prepared.pixels)
+        spare = self._spare[len(prepared.pixels)]
+        if not any(pixels is prepared.pixels for pixels in spare):  # lent to two, one would overwrite the other
+            spare.append(prepared.pixels)
 
     def run(self, prepared: Prepared) -> list[Pixels]:
         """Return the translations of the rows, and take the buffer back; raises InferenceFailed."""
@@ -87,13 +90,20 @@ class BoundRuns:
         except Exception as error:
             # ONNX Runtime's exceptions share no base but this one.
             raise InferenceFailed("the engine failed on this picture") from error
-        self.discard(prepared)
+        finally:
+            self.discard(prepared)
         return list(translations[: prepared.rows])
 
     def close(self) -> None:
         """Free the sessions and buffers; in the thread that made use of them."""
-        self._thread.submit(self._bound.clear)
-        self._thread.shutdown()
+        if not self._closed:
+            self._closed = True
+            self._thread.submit(self._free)
+            self._thread.shutdown()
+
+    def _free(self) -> None:
+        with gpu.shared():
+            self._bound.clear()
 
     def _run(self, pixels: Pixels) -> Pixels:
         return self._bound[len(pixels)].run(pixels)

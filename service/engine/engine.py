@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -14,8 +13,9 @@ from service.engine.batch import Prepared
 from service.engine.bound import Shapes
 from service.engine.buckets import choose_buckets
 from service.engine.contract import INPUT, OUTPUT, picture_shape
-from service.engine.lanes import Plan, build, build_all
+from service.engine.lanes import Plan, build, build_on_cpu, build_on_gpu
 from service.engine.session import DeviceUnavailable, open_session, read_only_session
+from service.engine.timing import run_alike, seconds_of_run, settle
 from service.errors import InferenceFailed, StartupError
 from service.metadata import read_description
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Prepared"]
 
-# A run is timed again as long as all that was timed took less than this, in seconds, up to so many times.
-_ENOUGH, _TIMES = 0.02, 5
 # Levels by which a GPU may differ from itself: its sums are not always added up in the same order.
 _GPU_TOLERANCE = 2
 
@@ -59,11 +57,15 @@ class Engine:
         self.description = read_description(path, first.get_modelmeta().custom_metadata_map, self.input, self.output)
         self.digest = _digest(path)
         self._buckets = choose_buckets(options, self.description.batching, on_gpu=placement.on_gpu)
-        self._plan = Plan(path, self.digest, Shapes(self.input, self.output), self._buckets, options)
-        built = build_all(self._plan, placement, None if placement.on_gpu else first)
-        self._placement = placement
-        self._lanes, self.gpu_mode, self.provider = built.lanes, built.gpu_mode, built.provider
         self._blank = np.zeros((self.input.height, self.input.width, self.input.channels), np.uint8)
+        self._plan = Plan(path, self.digest, Shapes(self.input, self.output), self._buckets, options)
+        self._placement = placement
+        built = (
+            build_on_gpu(self._plan, placement.lanes, self._blank)
+            if placement.on_gpu
+            else build_on_cpu(self._plan, placement.lanes, first)
+        )
+        self._lanes, self.gpu_mode, self.provider = built.lanes, built.gpu_mode, built.provider
         self._expected: Pixels | None = None
 
     @property
@@ -102,10 +104,12 @@ class Engine:
         Every bucket is run, so that memory is allocated, kernels are chosen and graphs are recorded before the first
         request; where any size will do, a few. Raises InferenceFailed when a run fails.
         """
+        sizes, lanes = self._buckets.to_warm, self._lanes
         with ThreadPoolExecutor(self.lanes) as threads:
+            list(threads.map(lambda runs: settle(runs, self._blank, sizes), lanes))
             seconds = {
-                size: fmean(threads.map(lambda lane, size=size: self._time(lane, size), range(self.lanes)))
-                for size in self._buckets.to_warm
+                size: fmean(threads.map(lambda runs, size=size: seconds_of_run(runs, self._blank, size), lanes))
+                for size in sizes
             }
         self._expected = self._answer()
         return seconds
@@ -128,7 +132,7 @@ class Engine:
     def is_sound(self, lane: int) -> bool:
         """Run the blank picture again; tells whether it comes out as in warm-up, or else the engine is broken."""
         try:
-            made = self._run_blank(lane, self.buckets[0])
+            made = self._run_blank(lane)
         except InferenceFailed:
             return False
         return self._expected is None or self._same(made, self._expected)
@@ -145,9 +149,15 @@ class Engine:
             new = build(self._plan, self._placement.lanes[lane], self.gpu_mode)
         except DeviceUnavailable as error:
             raise StartupError(str(error)) from error
-        self._lanes = [new if one is broken else one for one in self._lanes]
-        for size in self._buckets.to_warm:
-            self._time(lane, size)
+        try:
+            settle(new, self._blank, self._buckets.to_warm)
+        except InferenceFailed:
+            new.close()
+            raise
+        # The old one may be in use on other lanes yet: it ends when the last of them lets go of it.
+        for index, runs in enumerate(self._lanes):
+            if runs is broken:
+                self._lanes[index] = new
         if not self.is_sound(lane):
             raise InferenceFailed("the engine was built anew and does not give the answers of before")
 
@@ -158,22 +168,12 @@ class Engine:
 
     def _answer(self) -> Pixels | None:
         """Return what the blank picture is translated to, or None when that is another each time."""
-        first, again = (self._run_blank(0, self.buckets[0]) for _ in range(2))
+        first, again = (self._run_blank(0) for _ in range(2))
         # A model that draws random numbers is sound when it runs at all.
         return first if self._same(first, again) else None
 
-    def _time(self, lane: int, size: int) -> float:
-        """Return the seconds of a run once it has settled."""
-        for _ in range(self._lanes[lane].settling):
-            self._run_blank(lane, size)
-        started, times = time.perf_counter(), 0
-        while not times or (times < _TIMES and time.perf_counter() - started < _ENOUGH):
-            self._run_blank(lane, size)
-            times += 1
-        return (time.perf_counter() - started) / times
-
-    def _run_blank(self, lane: int, size: int) -> Pixels:
-        return self.run(lane, self.prepare(lane, [self._blank] * size, size))[0]
+    def _run_blank(self, lane: int) -> Pixels:
+        return run_alike(self._lanes[lane], self._blank, self.buckets[0])
 
     def _same(self, one: Pixels, other: Pixels) -> bool:
         difference = np.abs(one.astype(np.int16) - other.astype(np.int16))

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from service.engine import cuda, tensorrt
 from service.engine.bound import BoundRuns, Shapes
-from service.engine.providers import CPU
+from service.engine.providers import CPU, Profile, preload_cuda, split_device, wanted_provider
 from service.engine.session import open_session
+from service.engine.timing import seconds_per_picture, settle
+from service.engine.turnstile import gpu
 from service.engine.unbound import UnboundRuns
+from service.errors import InferenceFailed, StartupError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import onnxruntime  # type: ignore[import-untyped]
+    from numpy.typing import NDArray
 
     from service.engine.batch import Runs
     from service.engine.buckets import Buckets
     from service.engine.options import EngineOptions
-    from service.engine.placement import Lane, Placement
+    from service.engine.placement import Lane
+
+    Pixels = NDArray[np.uint8]
+
+AUTO, GRAPHS, SESSIONS = "auto", "graphs", "sessions"
 
 
 @dataclass(frozen=True)
@@ -36,30 +47,81 @@ class Plan:
 
 @dataclass(frozen=True)
 class Built:
-    """What runs on each lane, by which provider, and how a GPU is driven."""
+    """What runs on each lane, by which provider, and how a CUDA device is driven ("" where there is none)."""
 
     lanes: list[Runs]
     provider: str
     gpu_mode: str
 
 
-def build_all(plan: Plan, placement: Placement, first: onnxruntime.InferenceSession) -> Built:
+def build_on_cpu(plan: Plan, lanes: tuple[Lane, ...], first: onnxruntime.InferenceSession) -> Built:
     """Return what runs the model on every lane of the CPU; `first` is a session as the first lane needs it.
 
-    A session that has no threads of its own is shared by all lanes, and its weights with it.
+    A session without threads of its own is shared by all lanes, and its weights with it.
     """
-    lanes: list[Runs] = []
-    for lane in placement.lanes:
-        session = first if lane.threads == 1 or not lanes else open_session(plan.path, lane.device, lane.threads)
-        lanes.append(_on_cpu(plan, session))
-    if not plan.buckets.padded and placement.lanes[0].threads == 1:
-        lanes = lanes[:1] * len(lanes)
-    return Built(lanes, CPU, "")
+    alone = lanes[0].threads > 1
+    sessions = [first, *(open_session(plan.path, lane.device, lane.threads) if alone else first for lane in lanes[1:])]
+    if plan.buckets.padded or alone:
+        return Built([_on_cpu(plan, session) for session in sessions], CPU, "")
+    return Built([_on_cpu(plan, first)] * len(lanes), CPU, "")
 
 
-def build(plan: Plan, lane: Lane, gpu_mode: str) -> Runs:  # noqa: ARG001
-    """Return what runs the model on one lane."""
-    return _on_cpu(plan, open_session(plan.path, lane.device, lane.threads))
+def build_on_gpu(plan: Plan, lanes: tuple[Lane, ...], blank: Pixels) -> Built:
+    """Return what runs the model on every lane; where it is not told, the first one finds out how CUDA is best driven.
+
+    Raises StartupError when the model cannot be loaded, and DeviceUnavailable when it would not run on a lane's device.
+    """
+    mode: str = plan.options.gpu_mode
+    runs = []
+    for lane in lanes:
+        if mode == AUTO and _is_cuda(lane):
+            mode, found = faster(functools.partial(build, plan, lane), plan.buckets, blank)
+        else:
+            found = build(plan, lane, mode)
+        runs.append(found)
+    return Built(runs, wanted_provider(lanes[0].device), mode if any(map(_is_cuda, lanes)) else "")
+
+
+def build(plan: Plan, lane: Lane, gpu_mode: str) -> Runs:
+    """Return what runs the model on one lane, with new sessions."""
+    if lane.device == "cpu":
+        return _on_cpu(plan, open_session(plan.path, lane.device, lane.threads))
+    with gpu.shared():
+        return _on_cuda(plan, lane, gpu_mode) if _is_cuda(lane) else _on_tensorrt(plan, lane)
+
+
+def faster(make: Callable[[str], Runs], buckets: Buckets, blank: Pixels) -> tuple[str, Runs]:
+    """Return the mode that takes less time for a picture, averaged over the buckets, and what was made to find out.
+
+    A mode that cannot be made or run is out: not every model can be recorded. Raises the last error when none is left.
+    """
+    timed: dict[str, tuple[float, Runs]] = {}
+    refusals = []
+    for mode in (GRAPHS, SESSIONS):
+        try:
+            timed[mode] = _timed(make(mode), buckets, blank)
+        except (StartupError, InferenceFailed) as error:
+            refusals.append(error)
+    if not timed:
+        raise refusals[-1]
+    best = min(timed, key=lambda mode: timed[mode][0])
+    for mode, (_, runs) in timed.items():
+        if mode != best:
+            runs.close()
+    return best, timed[best][1]
+
+
+def _timed(runs: Runs, buckets: Buckets, blank: Pixels) -> tuple[float, Runs]:
+    try:
+        settle(runs, blank, buckets.sizes)
+        return seconds_per_picture(runs, blank, buckets.sizes), runs
+    except InferenceFailed:
+        runs.close()
+        raise
+
+
+def _is_cuda(lane: Lane) -> bool:
+    return split_device(lane.device)[0] == "cuda"
 
 
 def _on_cpu(plan: Plan, session: onnxruntime.InferenceSession) -> Runs:
@@ -68,5 +130,29 @@ def _on_cpu(plan: Plan, session: onnxruntime.InferenceSession) -> Runs:
     return BoundRuns("cpu", dict.fromkeys(plan.buckets.sizes, session), plan.shapes, _pageable)
 
 
-def _pageable(shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _pageable(shape: tuple[int, ...]) -> Pixels:
     return np.empty(shape, np.uint8)
+
+
+def _on_cuda(plan: Plan, lane: Lane, gpu_mode: str) -> Runs:
+    sizes, graphs = plan.buckets.sizes, gpu_mode == GRAPHS
+    if graphs:
+        sessions = dict.fromkeys(sizes, open_session(plan.path, lane.device, lane.threads, graphs=True))
+    else:
+        sessions = {size: open_session(plan.path, lane.device, lane.threads) for size in sizes}
+    return BoundRuns(lane.device, sessions, plan.shapes, _pinned(lane), graphs=graphs)
+
+
+def _on_tensorrt(plan: Plan, lane: Lane) -> Runs:
+    version, options = tensorrt.preload(), plan.options
+    name = cuda.gpu_name(split_device(lane.device)[1])
+    root = options.engine_cache
+    cache = root and tensorrt.cache_folder(root, name, version, plan.digest)
+    profile = Profile(plan.shapes.input, plan.buckets.sizes, options.tensorrt_fp16, cache)
+    session = open_session(plan.path, lane.device, lane.threads, profile=profile)
+    return BoundRuns(lane.device, dict.fromkeys(plan.buckets.sizes, session), plan.shapes, _pinned(lane))
+
+
+def _pinned(lane: Lane) -> Callable[[tuple[int, ...]], Pixels]:
+    preload_cuda()
+    return cuda.pinned(split_device(lane.device)[1], cuda.runtime())

@@ -11,10 +11,11 @@ import numpy as np
 
 from service.cores import available_cores
 from service.engine.contract import INPUT, picture_shape
+from service.engine.cuda import gpu_count
 from service.engine.providers import split_device
 from service.engine.session import DeviceUnavailable, open_session
 from service.engine.unbound import UnboundRuns
-from service.errors import InferenceFailed
+from service.errors import InferenceFailed, StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,9 +51,9 @@ class Placement:
 
 
 def place(path: Path, options: EngineOptions) -> Placement:
-    """Return where models run best, judged by the model at `path`; takes about as long as a dozen runs of it.
+    """Return where models run best, judged by the model at `path`; takes about as long as half a dozen runs of it.
 
-    Raises StartupError when that is no model, and DeviceUnavailable when a GPU was asked for and does not run it.
+    Raises StartupError when that is no model, and DeviceUnavailable when a GPU was asked for and there is none such.
     """
     devices = tuple(dict.fromkeys(_numbered(device) for device in options.devices))
     if devices == ("auto",):
@@ -60,7 +61,7 @@ def place(path: Path, options: EngineOptions) -> Placement:
     if devices == ("cpu",):
         return _place_on_cpu(path, options)
     for device in devices:
-        open_session(path, device, 1)
+        _see(device)
     return Placement(tuple(Lane(device, 1) for device in devices for _ in range(options.instances or 1)), on_gpu=True)
 
 
@@ -68,11 +69,22 @@ def _numbered(device: str) -> str:
     return device if device in {"auto", "cpu"} else "{}:{}".format(*split_device(device))
 
 
+def _see(device: str) -> None:
+    """Raise DeviceUnavailable where there is no such GPU; whether it runs models is seen when one is loaded."""
+    count = gpu_count()
+    if split_device(device)[1] >= count:
+        seen = f"only {count}" if count else "none: there is no NVIDIA driver, or CUDA_VISIBLE_DEVICES hides them all"
+        raise DeviceUnavailable(f"asked for a GPU ({device}), but this process sees {seen}")
+
+
 def _best_device(path: Path) -> str:
-    try:
-        open_session(path, "cuda:0", 1)
-    except DeviceUnavailable:
+    """Return the first GPU where that runs the model, else the CPU."""
+    if not gpu_count():
         return "cpu"
+    try:
+        _Trial(path, (Lane("cuda:0", 1),)).run()
+    except (DeviceUnavailable, StartupError, InferenceFailed):
+        return "cpu"  # which tells what is wrong with the model, if that was it
     return "cuda:0"
 
 
@@ -113,12 +125,16 @@ class _Trial:
     """Runs a blank picture again and again on every lane."""
 
     def __init__(self, path: Path, lanes: tuple[Lane, ...]) -> None:
-        session = open_session(path, "cpu", lanes[0].threads)
+        session = open_session(path, lanes[0].device, lanes[0].threads)
         shape = picture_shape(path, "input", session.get_inputs(), INPUT)
         self._runs = UnboundRuns(session)
         self._blank = self._runs.prepare([np.zeros((shape.height, shape.width, shape.channels), np.uint8)], 1)
         self._lanes = len(lanes)
         self._runs_ahead = 1  # the first run allocates
+
+    def run(self) -> None:
+        """Run it once; raises InferenceFailed."""
+        self._runs.run(self._blank)
 
     def pictures_per_second(self) -> float:
         """Return the sum over the lanes; 0 where the model fails, which is told when it is loaded."""
@@ -132,9 +148,9 @@ class _Trial:
 
     def _work(self, _: int) -> float:
         for _ in range(self._runs_ahead):
-            self._runs.run(self._blank)
+            self.run()
         started, times = time.perf_counter(), 0
         while not times or time.perf_counter() - started < _LOOK:
-            self._runs.run(self._blank)
+            self.run()
             times += 1
         return times / (time.perf_counter() - started)

@@ -6,23 +6,15 @@ import contextlib
 import io
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
-from service.engine.contract import INPUT, OUTPUT, picture_shape
 from service.engine.providers import CPU, preload_cuda, providers, wanted_provider
-from service.errors import InferenceFailed, StartupError
-from service.metadata import checked_metadata
+from service.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from service.engine.providers import Profile, Provider
-
-    Pixels = NDArray[np.uint8]
 
 # ONNX Runtime's own levels: 4 is fatal. What it has to say comes back as exceptions, or is seen in the provider.
 _FATAL = 4
@@ -46,7 +38,7 @@ def open_session(
     # A provider that cannot start is left out without an error.
     found = session.get_providers()[0]
     if found != wanted:
-        raise DeviceUnavailable(f"asked for {device}, but only {found} runs here. {preload_cuda()}".strip())
+        raise DeviceUnavailable(f"asked for a GPU ({device}), but only {found} runs here. {preload_cuda()}".strip())
     # Otherwise a run that fails on the GPU would go on, unasked, on the CPU.
     session.disable_fallback()
     return session
@@ -82,38 +74,3 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 def one_line(error: BaseException | None) -> str:
     """Return what an error says without its line breaks."""
     return " ".join(str(error).split())
-
-
-class Engine:
-    """A model in ONNX Runtime, as it was before there were lanes."""
-
-    def __init__(self, path: Path, device: str, threads: int) -> None:
-        """Load the model, `auto` on the CPU."""
-        session = open_session(path, "cpu" if device == "auto" else device, threads)
-        self.provider: str = session.get_providers()[0]
-        self.input = picture_shape(path, "input", session.get_inputs(), INPUT)
-        self.output = picture_shape(path, "output", session.get_outputs(), OUTPUT)
-        self.metadata_json = checked_metadata(
-            path, session.get_modelmeta().custom_metadata_map, self.input, self.output
-        )
-        self._session = session
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether the model runs on a GPU."""
-        return self.provider != CPU
-
-    def infer(self, pictures: Sequence[Pixels]) -> list[Pixels]:
-        """Translate pictures in one run."""
-        batch = pictures[0][np.newaxis] if len(pictures) == 1 else np.stack(pictures)
-        try:
-            (translations,) = self._session.run([OUTPUT], {INPUT: batch})
-        except Exception as error:
-            raise InferenceFailed("the engine failed on this picture") from error
-        return list(translations)
-
-    def warm_up(self, batch_sizes: Iterable[int]) -> None:
-        """Run once at each batch size."""
-        blank = np.zeros((self.input.height, self.input.width, self.input.channels), np.uint8)
-        for size in batch_sizes:
-            self.infer([blank] * size)
