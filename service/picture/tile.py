@@ -64,7 +64,7 @@ class TilePlan:
 def plan_tiles(height: int, width: int, tile_height: int, tile_width: int, overlap: float = OVERLAP) -> TilePlan:
     """Plan the least number of tiles that cover height x width pixels and overlap by at least `overlap`.
 
-    The overlap is a share of a tile's side, from 0 to 1; in pixels it is rounded up, and a tile's side less one at most.
+    The overlap is a share of a tile's side, from 0 to 1: in pixels rounded up, and at most a tile's side less one.
     """
     return TilePlan(_spread(height, tile_height, overlap), _spread(width, tile_width, overlap))
 
@@ -75,6 +75,15 @@ def cut(picture: Pixels, plan: TilePlan, index: int) -> Pixels:
     return np.array(_along(_along(picture, 0, plan.rows, row), 1, plan.columns, column), order="C")
 
 
+def blend_bytes(plan: TilePlan, rows_scale: float, columns_scale: float, channels: int) -> int:
+    """Return the bytes that a Blender of these holds: those of its result, and of one row of tiles as floats."""
+    (height, kept), (width, _) = (
+        _lengths(plan.rows, round(plan.rows.tile * rows_scale)),
+        _lengths(plan.columns, round(plan.columns.tile * columns_scale)),
+    )
+    return (height + 4 * kept) * width * channels
+
+
 class Blender:
     """Puts the answers to a picture's tiles together.
 
@@ -82,7 +91,7 @@ class Blender:
     and so is the result, rounded to the nearest (half a pixel up; at least one). Where a scale is no whole number, a
     tile's place is rounded likewise, and so off by half a pixel of the answer at most.
 
-    One row of tiles is held in floating point, the rest as bytes.
+    One row of tiles is held in floating point, the rest as bytes: `blend_bytes` tells how many.
     """
 
     def __init__(self, plan: TilePlan, rows_scale: float, columns_scale: float, channels: int) -> None:
@@ -95,11 +104,6 @@ class Blender:
         self._column_weights = [np.repeat(weights, channels) for weights in self._columns.weights]
         self._top = 0  # of the band in the result
         self._added = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held: the result, and the band."""
-        return self._result.nbytes + self._band.nbytes
 
     def add(self, tile: Pixels) -> None:
         """Blend in the answer to the next tile, in the plan's order; one thread at a time."""
@@ -151,14 +155,21 @@ class _Blend:
     @classmethod
     def of(cls, spread: Spread, scale: float) -> _Blend:
         answer = round(spread.tile * scale)
+        length, kept = _lengths(spread, answer)
+        starts = tuple(_scaled(max(0, start), answer, spread.tile) for start in spread.starts)
+        skip = _scaled(max(0, -spread.starts[0]), answer, spread.tile)
+        return cls(length, skip, kept, starts, _weights(starts, kept, length))
 
-        def scaled(pixels: int) -> int:
-            return (2 * pixels * answer + spread.tile) // (2 * spread.tile)
 
-        length = max(1, scaled(spread.length))
-        starts = tuple(scaled(max(0, start)) for start in spread.starts)
-        kept = min(answer, length)
-        return cls(length, scaled(max(0, -spread.starts[0])), kept, starts, _weights(starts, kept, length))
+def _scaled(pixels: int, answer: int, tile: int) -> int:
+    """Return pixels * answer / tile, rounded to the nearest in whole numbers."""
+    return (2 * pixels * answer + tile) // (2 * tile)
+
+
+def _lengths(spread: Spread, answer: int) -> tuple[int, int]:
+    """Return the length of the result along one side, and how much of it the answer to one tile covers."""
+    length = max(1, _scaled(spread.length, answer, spread.tile))
+    return length, min(answer, length)
 
 
 def _spread(length: int, tile: int, overlap: float) -> Spread:
