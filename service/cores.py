@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 # Which of how many processes this is that share the cores alike.
 _share = (0, 1)
@@ -20,21 +20,24 @@ def share(index: int, processes: int) -> None:
     _share = (index, processes)
 
 
-def available_cores(quota: Path = _CGROUP_QUOTA) -> int:
+def available_cores(cgroups: Path = _CGROUPS) -> int:
     """Return the cores this process may use, at least 1.
 
-    A container's CPU limit does not show in the number of cores but as a quota, read from the control group (`cpu.max`:
-    microseconds of CPU time, or "max", per period).
+    A container's CPU limit does not show in the number of cores but as a quota of its control group: microseconds
+    of CPU time per period.
     """
     index, processes = _share
-    whole, rest = divmod(_cores_of_all(quota), processes)
+    whole, rest = divmod(_cores_of_all(cgroups), processes)
     return max(1, whole + (index < rest))
 
 
-def _cores_of_all(quota: Path) -> int:
+def _cores_of_all(cgroups: Path) -> int:
     cores = len(os.sched_getaffinity(0))
-    try:
-        allowed, period = quota.read_text(encoding="ascii").split()
-    except (OSError, ValueError):  # no control groups, or none of the second version
-        return cores
-    return cores if allowed == "max" else max(1, min(cores, int(allowed) // int(period)))
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # the second version and the first
+        try:
+            allowed, period = map(int, " ".join((cgroups / file).read_text(encoding="ascii") for file in files).split())
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+        if allowed > 0 and period > 0:
+            return max(1, min(cores, allowed // period))
+    return cores

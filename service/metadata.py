@@ -100,11 +100,6 @@ def read_description(path: Path, entries: Mapping[str, str], given: PictureShape
     return Description(_without_pictures(text), contents.fingerprint, contents.batching)
 
 
-def checked_metadata(path: Path, entries: Mapping[str, str], given: PictureShape, made: PictureShape) -> str:
-    """Return the text of the description; as `read_description`."""
-    return read_description(path, entries, given, made).text
-
-
 def _without_pictures(text: str) -> str:
     """Leave out of the description what is of no use to those who read it: callers list models often."""
     contents = json.loads(text)
