@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -55,9 +55,10 @@ class GrpcServer:
         server = grpc.aio.server(
             interceptors=[self._interceptor], options=options(self._settings, reuse_port=reuse_port)
         )
-        translation_pb2_grpc.add_TranslationServiceServicer_to_server(self._translation, server)
-        repository_pb2_grpc.add_RepositoryServiceServicer_to_server(self._repository, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+        handlers: Any = _Handlers(server)
+        translation_pb2_grpc.add_TranslationServiceServicer_to_server(self._translation, handlers)
+        repository_pb2_grpc.add_RepositoryServiceServicer_to_server(self._repository, handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, handlers)
         reflection.enable_server_reflection(_SERVICES, server)
         try:
             bound = server.add_insecure_port(address_of(host, port))
@@ -78,6 +79,20 @@ class GrpcServer:
         self.health.close()
         if self._server:
             await self._server.stop(grace)
+
+
+class _Handlers:
+    """A server as the stubs see it, on which methods are found by name at each call.
+
+    The stubs would have them registered one by one as well, but then gRPC for asyncio (1.76 to 1.85) waits for all of
+    them anew at each call of any.
+    """
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """Leave it at the handlers that go by name."""
 
 
 def options(settings: ServeSettings, *, reuse_port: bool) -> list[tuple[str, int]]:

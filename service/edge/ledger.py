@@ -57,6 +57,7 @@ class Ledger:
         self._metrics = metrics
         self._load = load
         self._slow = slow
+        self._log = log.bind()
 
     async def carry_out(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
         """Do what a request asks for; raises Refused where that fails, whatever the cause."""
@@ -93,7 +94,7 @@ class Ledger:
         self._metrics.call(call.name, call.model, call.version, code.name, seconds)
         self._load.count(code)
         # What went well is told where every request is wanted; what did not, always.
-        tell = log.debug if code is _OK else log.info
+        tell = self._log.debug if code is _OK else self._log.info
         tell(
             "request",
             method=call.name,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -9,6 +10,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 if TYPE_CHECKING:
     from tests.service.conftest import Gate, Serving
+    from tests.service.edge.conftest import Edged
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 NAMES = ["", "lapis.v1.TranslationService", "a", "b"]
@@ -41,6 +43,31 @@ async def test_nothing_serves_before_it_is_warm(serving: Serving, gate: Gate) ->
         assert await watch.read() is grpc.aio.EOF, "watches end with the server instead of holding it up"
 
 
+async def test_who_watches_is_told_though_another_watcher_has_left(edged: Edged) -> None:
+    async with edged() as edge:
+        leaving, staying = edge.health.Watch(of("m")), edge.health.Watch(of("m"))
+        assert [(await watch.read()).status for watch in (leaving, staying)] == [SERVING] * 2
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving.read()
+        assert (await edge.translate(b"ab")).encoded == b"ba", "by now the server knows that the other has left"
+        edge.registry.drain()
+        await edge.server.health.update()
+        assert (await staying.read()).status == NOT_SERVING
+
+
+async def test_model_that_is_gone_is_not_known_any_more(edged: Edged) -> None:
+    async with edged() as edge:
+        watch = edge.health.Watch(of("m"))
+        assert (await watch.read()).status == SERVING
+        edge.registry.remove(edge.registry.models[0])
+        await edge.server.health.update()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await edge.health.Check(of("m"))
+    assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def test_server_describes_itself(serving: Serving) -> None:
     async with serving({"a/1": "invert"}) as service:
         reflection: Any = reflection_pb2_grpc.ServerReflectionStub(service.channel)
@@ -48,6 +75,7 @@ async def test_server_describes_itself(serving: Serving) -> None:
         (answer,) = [answer async for answer in reflection.ServerReflectionInfo(asked)]
     assert {service.name for service in answer.list_services_response.service} == {
         "lapis.v1.TranslationService",
+        "lapis.v1.RepositoryService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
