@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 import threading
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
@@ -27,7 +31,6 @@ from service.settings import ServeSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -102,6 +105,37 @@ class Service:
     async def get(self, path: str, **headers: str) -> httpx.Response:
         async with httpx.AsyncClient() as client:
             return await client.get(f"http://127.0.0.1:{self.server.http_port}{path}", headers=headers)
+
+
+class Process:
+    """A running `lapis-serve`, read through its log."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.lines: list[str] = []
+
+    async def event(self, name: str, **fields: object) -> dict[str, Any]:
+        """Reads on to the event of a name, with these fields; every line before it must be a log line, too."""
+        assert self._process.stderr
+        while line := await self._process.stderr.readline():
+            self.lines.append(line.decode().rstrip("\n"))
+            event: dict[str, Any] = json.loads(line)
+            if event["event"] == name and fields.items() <= event.items():
+                return event
+        raise AssertionError(f"no {name!r} in {self.lines}")
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def end(self) -> int:
+        assert self._process.stderr
+        self.lines += (await self._process.stderr.read()).decode().splitlines()
+        return await self._process.wait()
+
+
+class LapisServe(Protocol):
+    def __call__(self, *flags: object) -> AbstractAsyncContextManager[Process]: ...
 
 
 class Serving(Protocol):
@@ -238,6 +272,30 @@ def serving(repository: Repository) -> Serving:
                 stop.set()
 
     return serve
+
+
+@pytest.fixture(scope="session")
+def lapis_serve() -> LapisServe:
+    """Runs the command, on free ports and one run at a time on the CPU, while the block runs."""
+
+    @asynccontextmanager
+    async def start(*flags: object) -> AsyncIterator[Process]:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("lapis-serve"),
+            *("--port", "0", "--http-port", "0", "--devices", "cpu", "--instances", "1"),
+            *map(str, flags),
+            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            env={name: value for name, value in os.environ.items() if not name.startswith("LAPIS_")},
+        )
+        try:
+            yield Process(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    return start
 
 
 @pytest.fixture

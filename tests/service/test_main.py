@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,55 +21,10 @@ from lapis.v1 import translation_pb2_grpc as pb_grpc
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.service.conftest import Png, Repository, WriteModel
+    from tests.service.conftest import LapisServe, Png, Repository, WriteModel
 
-COMMAND = Path(sys.executable).with_name("lapis-serve")
 # Of the slow model: about a second, and longer than any test.
 A_WHILE, FOREVER = 20, 254
-
-
-class Process:
-    """A running `lapis-serve`, read through its log."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.lines: list[str] = []
-
-    async def event(self, name: str) -> dict[str, Any]:
-        """Reads on to the event of a name; every line before it must be a log line, too."""
-        assert self._process.stderr
-        while line := await self._process.stderr.readline():
-            self.lines.append(line.decode().rstrip("\n"))
-            event: dict[str, Any] = json.loads(line)
-            if event["event"] == name:
-                return event
-        raise AssertionError(f"no {name!r} in {self.lines}")
-
-    def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    async def end(self) -> int:
-        assert self._process.stderr
-        self.lines += (await self._process.stderr.read()).decode().splitlines()
-        return await self._process.wait()
-
-
-@asynccontextmanager
-async def lapis_serve(*flags: object) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(
-        COMMAND,
-        *("--port", "0", "--http-port", "0", "--device", "cpu", "--concurrency", "1"),
-        *map(str, flags),
-        stderr=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        env={name: value for name, value in os.environ.items() if not name.startswith("LAPIS_")},
-    )
-    try:
-        yield Process(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 @asynccontextmanager
@@ -92,7 +46,9 @@ async def in_flight(serving: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_serves_until_told_to_stop(repository: Repository, png: Png, number: signal.Signals) -> None:
+async def test_serves_until_told_to_stop(
+    lapis_serve: LapisServe, repository: Repository, png: Png, number: signal.Signals
+) -> None:
     async with lapis_serve("--models", repository({"m/1": "invert"})) as process:
         serving = await process.event("serving")
         async with client(serving) as stub:
@@ -103,7 +59,9 @@ async def test_serves_until_told_to_stop(repository: Repository, png: Png, numbe
         assert await process.end() == 0
 
 
-async def test_requests_in_hand_are_finished_and_new_ones_refused(repository: Repository, png: Png) -> None:
+async def test_requests_in_hand_are_finished_and_new_ones_refused(
+    lapis_serve: LapisServe, repository: Repository, png: Png
+) -> None:
     async with lapis_serve("--models", repository({"m/1": "slow"})) as process:
         serving = await process.event("serving")
         async with client(serving) as stub, client(serving) as latecomer:
@@ -118,14 +76,14 @@ async def test_requests_in_hand_are_finished_and_new_ones_refused(repository: Re
         assert await process.end() == 0
 
 
-async def test_signal_while_models_load_ends_the_server(repository: Repository) -> None:
+async def test_signal_while_models_load_ends_the_server(lapis_serve: LapisServe, repository: Repository) -> None:
     async with lapis_serve("--models", repository({"m/1": "invert", "n/1": "invert"})) as process:
         await process.event("listening")
         process.signal(signal.SIGTERM)
         assert await process.end() == 0
 
 
-async def test_second_signal_ends_at_once(repository: Repository, png: Png) -> None:
+async def test_second_signal_ends_at_once(lapis_serve: LapisServe, repository: Repository, png: Png) -> None:
     async with lapis_serve("--models", repository({"m/1": "slow"})) as process:
         serving = await process.event("serving")
         async with client(serving) as stub:
@@ -139,7 +97,7 @@ async def test_second_signal_ends_at_once(repository: Repository, png: Png) -> N
                 await call
 
 
-async def test_grace_period_bounds_the_end(repository: Repository, png: Png) -> None:
+async def test_grace_period_bounds_the_end(lapis_serve: LapisServe, repository: Repository, png: Png) -> None:
     async with lapis_serve("--models", repository({"m/1": "slow"}), "--grace-period", 0.2) as process:
         serving = await process.event("serving")
         async with client(serving) as stub:
@@ -152,8 +110,10 @@ async def test_grace_period_bounds_the_end(repository: Repository, png: Png) -> 
                 await call
 
 
-async def test_gpu_demanded_and_not_there_is_never_ready(repository: Repository, png: Png) -> None:
-    async with lapis_serve("--models", repository({"m/1": "invert"}), "--device", "cuda") as process:
+async def test_gpu_demanded_and_not_there_is_never_ready(
+    lapis_serve: LapisServe, repository: Repository, png: Png
+) -> None:
+    async with lapis_serve("--models", repository({"m/1": "invert"}), "--devices", "cuda") as process:
         listening = await process.event("listening")
         first = await asyncio.wait_for(process.event("model_failed"), 60)
         if first["event"] != "model_failed":
@@ -174,7 +134,7 @@ async def test_gpu_demanded_and_not_there_is_never_ready(repository: Repository,
 
 
 @pytest.mark.parametrize("flag", ["--port", "--http-port"])
-async def test_port_in_use_is_one_line(repository: Repository, flag: str) -> None:
+async def test_port_in_use_is_one_line(lapis_serve: LapisServe, repository: Repository, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with lapis_serve("--models", repository({"m/1": "invert"}), flag, port) as process:
@@ -182,25 +142,27 @@ async def test_port_in_use_is_one_line(repository: Repository, flag: str) -> Non
     assert process.lines == [f"lapis-serve: error: cannot listen on 127.0.0.1:{port}: Address already in use"]
 
 
-async def test_unknown_host_is_one_line(repository: Repository) -> None:
+async def test_unknown_host_is_one_line(lapis_serve: LapisServe, repository: Repository) -> None:
     async with lapis_serve("--models", repository({"m/1": "invert"}), "--host", "no.such.host.invalid") as process:
         assert await process.end() == 2
     assert len(process.lines) == 1
     assert process.lines[0].startswith("lapis-serve: error: cannot listen on no.such.host.invalid:0: ")
 
 
-async def test_broken_model_is_named_in_the_last_line(tmp_path: Path, write_model: WriteModel) -> None:
+async def test_broken_model_is_named_in_the_last_line(
+    lapis_serve: LapisServe, tmp_path: Path, write_model: WriteModel
+) -> None:
     good, bad = tmp_path / "a" / "1" / "model.onnx", tmp_path / "b" / "1" / "model.onnx"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(write_model(good).read_bytes()[:-30])
     async with lapis_serve("--models", tmp_path) as process:
         assert await process.end() == 2
     *logs, last = process.lines
-    assert [json.loads(line)["event"] for line in logs] == ["listening", "model_loaded"]
+    assert [json.loads(line)["event"] for line in logs] == ["listening", "placed", "model_loaded"]
     assert last.startswith(f"lapis-serve: error: {bad}: ONNX Runtime cannot load it: ")
 
 
-async def test_model_that_fails_on_its_first_picture_is_named(repository: Repository) -> None:
+async def test_model_that_fails_on_its_first_picture_is_named(lapis_serve: LapisServe, repository: Repository) -> None:
     models = repository({"m/1": "broken"})
     async with lapis_serve("--models", models) as process:
         assert await process.end() == 2
@@ -210,7 +172,7 @@ async def test_model_that_fails_on_its_first_picture_is_named(repository: Reposi
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-async def test_unreadable_model_is_named(repository: Repository) -> None:
+async def test_unreadable_model_is_named(lapis_serve: LapisServe, repository: Repository) -> None:
     models = repository({"m/1": "invert"})
     (models / "m/1/model.onnx").chmod(0)
     async with lapis_serve("--models", models) as process:
@@ -230,7 +192,13 @@ async def test_unreadable_model_is_named(repository: Repository) -> None:
     ],
 )
 async def test_mistake_is_one_line(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: list[str], message: str
+    lapis_serve: LapisServe,
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    flags: list[str],
+    message: str,
 ) -> None:
     (tmp_path / "here").mkdir()
     repository({"m/1": "invert"}).rename(tmp_path / "here" / "good" if "good" in flags else tmp_path / "elsewhere")
@@ -240,7 +208,9 @@ async def test_mistake_is_one_line(
     assert process.lines == [f"lapis-serve: error: {message}"]
 
 
-async def test_every_log_line_is_json_and_requests_carry_their_id(repository: Repository, png: Png) -> None:
+async def test_every_log_line_is_json_and_requests_carry_their_id(
+    lapis_serve: LapisServe, repository: Repository, png: Png
+) -> None:
     async with lapis_serve("--models", repository({"m/1": "invert"}), "--log-level", "debug") as process:
         serving = await process.event("serving")
         async with client(serving) as stub:
