@@ -64,6 +64,8 @@ class NotReady(ServiceError):
 class Overloaded(ServiceError):
     """The server does not take the request now; `retry_after`, in seconds, says when it may."""
 
+    reason = "OVERLOADED"
+
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
@@ -101,6 +103,8 @@ class InferenceFailed(ServiceError):
 
 class EngineBroken(InferenceFailed):
     """The engine fails on any picture."""
+
+    reason = "ENGINE_BROKEN"
 
 
 class ControlDisabled(ServiceError):

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from lapis.command import CommandSettings
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import SettingsConfigDict
 
 from service.cores import available_cores
@@ -94,7 +102,9 @@ class ServeSettings(CommandSettings):
     codec_threads: PositiveInt | Auto = Field(
         "auto", description="threads that decode and encode pictures; auto: one per core"
     )
-    cache_bytes: NonNegativeInt = Field(0, description="bytes of answers kept for when they are asked for again; 0: none")
+    cache_bytes: NonNegativeInt = Field(
+        0, description="bytes of answers kept for when they are asked for again; 0: none"
+    )
 
     # Who waits, and for how long.
     max_queue_delay: NonNegativeFloat | Auto = Field(

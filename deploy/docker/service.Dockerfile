@@ -31,7 +31,7 @@ FROM cpu-dependencies AS cuda-dependencies
 # The container toolkit hands over the GPU and its driver by these names.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    LAPIS_SERVE_DEVICE=cuda
+    LAPIS_SERVE_DEVICES=cuda
 RUN pip install --no-cache-dir --constraint constraints.txt ./protos '.[gpu]' \
     && pip uninstall --yes lapis lapis-client \
     && rm -rf build protos/build

@@ -38,7 +38,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The gRPC address of `lapis-serve`, ready, on a free port."""
     models = tmp_path_factory.mktemp("models")
     _write_model(models / "invert/1/model.onnx")
-    options = ["--models", str(models), "--device", "cpu", "--port", "0", "--http-port", "0", "--log-format", "json"]
+    options = ["--models", str(models), "--devices", "cpu", "--port", "0", "--http-port", "0", "--log-format", "json"]
     with subprocess.Popen([sys.executable, "-m", "service", *options], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         events = map(json.loads, process.stderr)

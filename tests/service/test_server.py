@@ -45,7 +45,7 @@ async def test_server_without_requests_stops_without_delay(serving: Serving) -> 
 
 
 async def test_gpu_that_is_not_there_leaves_the_model_failed(serving: Serving, png: Png) -> None:
-    async with serving({"m/1": "invert"}, wait=False, device="cuda") as service:
+    async with serving({"m/1": "invert"}, wait=False, devices="cuda") as service:
         model = service.server.registry.models[0]
         await service.until(lambda: model.state.value != "loading")
         if model.is_ready:

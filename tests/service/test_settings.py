@@ -3,47 +3,52 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from service.cores import available_cores
-from service.scheduler.policy import Capacity
+from service.engine.options import EngineOptions
 from service.settings import ServeSettings
 
 
-def test_cpu_runs_one_picture_per_core() -> None:
-    settings = ServeSettings()
-    assert settings.capacity(on_gpu=False) == Capacity(slots=available_cores(), max_batch_size=1)
-    assert settings.threads_per_run == 1
+def test_what_is_not_set_is_left_to_model_and_device() -> None:
+    assert ServeSettings().engine_options == EngineOptions()
 
 
-def test_gpu_runs_one_batch_at_a_time() -> None:
-    assert ServeSettings().capacity(on_gpu=True) == Capacity(slots=1, max_batch_size=8)
-
-
-@pytest.mark.parametrize("on_gpu", [False, True])
-def test_what_is_set_is_taken(on_gpu: bool) -> None:
-    settings = ServeSettings(concurrency=3, max_batch_size=5, codec_threads=7)
-    assert settings.capacity(on_gpu=on_gpu) == Capacity(slots=3, max_batch_size=5)
+def test_what_is_set_is_taken() -> None:
+    settings = ServeSettings(devices="cuda:0,cuda:1", instances=3, buckets="8,1,4,4", max_batch_size=8, codec_threads=7)
+    assert settings.engine_options == EngineOptions(("cuda:0", "cuda:1"), 3, buckets=(1, 4, 8), max_batch_size=8)
     assert settings.codec_workers == 7
 
 
-def test_fewer_runs_share_all_cores() -> None:
-    assert ServeSettings(concurrency=1).threads_per_run == available_cores()
-    assert ServeSettings(concurrency=1000).threads_per_run == 1
+def test_buckets_end_at_the_largest_batch() -> None:
+    with pytest.raises(ValidationError, match="--buckets: the largest is 8, but --max-batch-size is 4"):
+        ServeSettings(buckets="1,8", max_batch_size=4)
 
 
-def test_queue_must_take_the_largest_picture() -> None:
-    with pytest.raises(ValidationError, match="--max-queue-bytes: 1,000 is less than the largest request"):
-        ServeSettings(max_queue_bytes=1000)
+@pytest.mark.parametrize("devices", ["auto", "cpu", "cuda", "cuda:1", "tensorrt:0,cuda:1"])
+def test_devices_are_known(devices: str) -> None:
+    assert ServeSettings(devices=devices).engine_options.devices == tuple(devices.split(","))
+
+
+@pytest.mark.parametrize("flag", ["max_queue_bytes", "max_total_queue_bytes"])
+def test_queue_must_take_the_largest_picture(flag: str) -> None:
+    with pytest.raises(ValidationError, match=f"--{flag.replace('_', '-')}: 1,000 is less than the largest request"):
+        ServeSettings(**{flag: 1000})
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"concurrency": 0},
+        {"instances": 0},
+        {"buckets": "1,,2"},
+        {"buckets": "0"},
+        {"cpu_mode": "fast"},
         {"max_batch_size": -1},
         {"codec_threads": "many"},
         {"max_queue": 0},
         {"port": 65536},
-        {"device": "gpu"},
+        {"devices": "gpu"},
+        {"devices": "cpu,cuda"},
+        {"devices": "cuda:0,cuda:0"},
+        {"caller_limit": -1},
+        {"trace_ratio": 1.5},
         {"grace_period": -1},
         {"log_level": "loud"},
         {"modles": "x"},

@@ -143,7 +143,7 @@ async def test_message_beyond_any_picture_is_refused_by_grpc(serving: Serving) -
 async def test_caller_chooses_among_models_and_versions(serving: Serving, png: Png) -> None:
     models = {"a/1": "identity", "a/2": "invert", "a/10": "identity", "b/1": "invert"}
     wanted = {("", ""): ("b", "1"), ("a", ""): ("a", "10"), ("a", "2"): ("a", "2"), ("b", "1"): ("b", "1")}
-    async with serving(models, default_model="b") as service:
+    async with serving(models, default_model="b", version_policy="all") as service:
         client = service.stub
         for (model, version), served in wanted.items():
             answer = await client.Translate(pb.TranslateRequest(model=model, version=version, encoded=png(0)))
@@ -211,11 +211,12 @@ async def test_request_counts_with_all_the_bytes_that_it_will_hold(serving: Serv
 
 async def test_batches_form_while_the_engine_is_busy(serving: Serving, png: Png, gate: Gate) -> None:
     async with serving({"invert/1": "invert"}, max_batch_size=4) as service:
+        service.model.queue.costs = CostModel({1: 1.0, 4: 1.1})  # or a batch might not be worth it
         gate.close()
         calls = [asyncio.ensure_future(service.translate(png(0)))]
         await service.until(lambda: gate.reached == [1])
         calls += [asyncio.ensure_future(service.translate(png(level))) for level in range(6)]
-        await service.until(lambda: service.model.batcher.depth == 6)
+        await service.until(lambda: service.model.queue.depth == 6)
         gate.open()
         answers = await asyncio.gather(*calls)
         metrics = (await service.get("/metrics")).text
@@ -233,7 +234,7 @@ async def test_one_bad_row_fails_alone_and_its_caller_learns_an_error_id_only(
         busy = asyncio.ensure_future(service.translate(png(0)))
         await service.until(lambda: gate.reached == [1])
         calls = [asyncio.ensure_future(service.translate(png(level))) for level in (1, 255, 3)]
-        await service.until(lambda: service.model.batcher.depth == 3)
+        await service.until(lambda: service.model.queue.depth == 3)
         with capture_logs() as logs:
             gate.open()
             outcomes = await asyncio.gather(busy, *calls, return_exceptions=True)
@@ -256,9 +257,9 @@ async def test_cancelled_call_leaves_nothing_behind(serving: Serving, png: Png, 
         await service.until(lambda: gate.reached == [1])
         call = service.translate(png(1))
         waiting = asyncio.ensure_future(call)
-        await service.until(lambda: model.batcher.depth == 1)
+        await service.until(lambda: model.queue.depth == 1)
         call.cancel()
-        await service.until(lambda: model.batcher.depth == 0 and model.admission.requests == 1)
+        await service.until(lambda: model.queue.depth == 0 and model.admission.requests == 1)
         gate.open()
         await busy
         await asyncio.wait([waiting])
