@@ -12,6 +12,8 @@ from google.rpc import error_details_pb2
 from lapis.v1 import translation_pb2 as pb
 from structlog.testing import capture_logs
 
+from service.scheduler.cost import CostModel
+
 if TYPE_CHECKING:
     from tests.service.conftest import Gate, Png, Serving
     from tests.service.edge.conftest import Details, Reason
