@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What an entry takes besides its data: the key, the answer's own objects, and its places in three tables, just after these
-# have doubled. Measured, and rounded up.
+# What an entry takes besides its data: the key, the answer's own objects, and its places in three tables, just after
+# these have doubled. Measured, and rounded up.
 OVERHEAD = 1024
 
 # An answer that is larger than this share of the cache would cost too many others their place.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from service.picture.tile import cut
+from service.picture.tile import blend_bytes, cut
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from service.engine.contract import PictureShape
     from service.picture.tile import Blender, TilePlan
     from service.scheduler.queueing import Answer
 
@@ -31,6 +32,13 @@ class Tiled:
     queue: float
     infer: float
     batch_size: int
+
+
+def tiling_bytes(plan: TilePlan, given: PictureShape, made: PictureShape, window: int) -> int:
+    """Return the bytes that a picture holds on its way by tiles: itself, those in hand, and what is made of them."""
+    in_hand = min(window, plan.count) * (given.nbytes + made.nbytes)
+    picture = plan.rows.length * plan.columns.length * given.channels
+    return picture + in_hand + blend_bytes(plan, made.height / given.height, made.width / given.width, made.channels)
 
 
 async def translate_tiles(

@@ -12,13 +12,13 @@ from service import tracing
 from service.cache import AnswerCache
 from service.errors import DeadlineExceeded
 from service.picture.decode import check, decode, from_raw
-from service.picture.encode import Format, check_output, encode
+from service.picture.encode import Format, check_output, check_size, encode
 from service.picture.fit import Box, Fit, Placement, fit, restore
-from service.picture.tile import OVERLAP, Blender, plan_tiles
+from service.picture.tile import Blender, plan_tiles
 from service.runner import Work
 from service.scheduler.admission import Wish
 from service.scheduler.priority import Priority
-from service.tiling import translate_tiles
+from service.tiling import tiling_bytes, translate_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +121,7 @@ class Translator:
         """Translate one picture; raises any of the errors in `service.errors`."""
         loaded = model.serving()
         until = None if math.isinf(order.deadline) else order.deadline
-        with loaded.admission.admit(self._wish(order, loaded.engine)) as ticket:
+        with loaded.admission.admit(self._wish(order, loaded)) as ticket:
             try:
                 async with asyncio.timeout_at(until):
                     made = await self._made(model, loaded, order, ticket)
@@ -152,24 +152,24 @@ class Translator:
             self._cache.put(key, made, len(data))
         return made
 
-    def _wish(self, order: Order, engine: Engine) -> Wish:
+    def _wish(self, order: Order, loaded: LoadedModel) -> Wish:
         """Return what the order asks for: bytes as it came, at the model's size, and as pixels of the answer.
 
         This costs microseconds. What can be refused without decoding is refused here.
         """
-        check_output(order.format, order.quality, engine.output.channels)
+        given, made = loaded.engine.input, loaded.engine.output
+        check_output(order.format, order.quality, made.channels)
         sent = order.picture if isinstance(order.picture, RawPicture) else check(order.picture, self._limits)
         self._limits.check_sides(sent.height, sent.width)
-        given, made = engine.input, engine.output
-        rows, nbytes = 1, given.nbytes
         answer = sent.height * sent.width * made.channels if order.at_input_size else made.nbytes
+        rows, nbytes = 1, order.nbytes + given.nbytes + answer
         if order.fit is Fit.TILE:
-            nbytes = sent.height * sent.width * given.channels
-            answer = math.ceil(sent.height * sent.width * made.nbytes / (given.height * given.width))
             # Its orientation, which may swap the sides, is read when it is decoded.
             sizes = {(sent.height, sent.width), (sent.width, sent.height)}
-            rows = max(plan_tiles(*size, given.height, given.width, OVERLAP).count for size in sizes)
-        return Wish(order.nbytes + nbytes + answer, rows, order.priority, order.deadline, order.caller)
+            plans = [plan_tiles(*size, given.height, given.width) for size in sizes]
+            rows = max(plan.count for plan in plans)
+            nbytes += max(tiling_bytes(plan, given, made, _window(loaded)) for plan in plans)
+        return Wish(nbytes, rows, order.priority, order.deadline, order.caller)
 
     async def _decoded(self, order: Order, engine: Engine) -> tuple[Pixels, Placement]:
         sent = order.picture
@@ -178,7 +178,7 @@ class Translator:
         return await self._in_thread(lambda: _decode(order, engine.input, self._limits))
 
     async def _encoded(self, made: Pixels, order: Order, placement: Placement) -> tuple[bytes, tuple[int, int, int]]:
-        if order.format is Format.RAW and not order.at_input_size:
+        if order.format is Format.RAW and not order.at_input_size and order.fit is not Fit.TILE:
             return _encode(made, order, placement)  # a copy
         return await self._in_thread(lambda: _encode(made, order, placement))
 
@@ -189,15 +189,17 @@ class Translator:
             return _Inferred(answer.result, answer.queue_seconds, answer.infer_seconds, answer.batch_size)
         given, made = loaded.engine.input, loaded.engine.output
         height, width = picture.shape[:2]
-        plan = plan_tiles(height, width, given.height, given.width, OVERLAP)
+        plan = plan_tiles(height, width, given.height, given.width)
+        blender = Blender(plan, made.height / given.height, made.width / given.width, made.channels)
+        check_size(order.format, *((height, width) if order.at_input_size else blender.result().shape[:2]))
         ticket.rows_left = plan.count
         tiled = await translate_tiles(
             picture,
             plan,
-            Blender(plan, made.height / given.height, made.width / given.width, made.channels),
+            blender,
             lambda tile: loaded.queue.submit(Work(tile, link), ticket),
             in_thread=self._in_thread,
-            window=2 * loaded.max_batch_size * loaded.queue.lanes.count,
+            window=_window(loaded),
         )
         return _Inferred(tiled.pixels, tiled.queue, tiled.infer, tiled.batch_size, plan.count)
 
@@ -218,6 +220,11 @@ class Translator:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._codec, work)
+
+
+def _window(loaded: LoadedModel) -> int:
+    """Return how many tiles of a picture are in hand at a time: for each lane what runs and what runs next."""
+    return 2 * loaded.max_batch_size * loaded.queue.lanes.count
 
 
 def _shape(model: PictureShape) -> tuple[int, int, int]:

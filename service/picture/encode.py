@@ -52,6 +52,13 @@ def check_output(format: Format, quality: int, channels: int) -> None:  # noqa: 
         )
 
 
+def check_size(format: Format, height: int, width: int) -> None:  # noqa: A002
+    """Raises InvalidRequest unless the format can hold a picture of so many pixels."""
+    most = _MAX_SIDE.get(format)
+    if most and max(height, width) > most:
+        raise InvalidRequest(f"{format.value} cannot hold {width:,} x {height:,} pixels; at most {most:,} along a side")
+
+
 def encode(picture: Pixels, format: Format, quality: int) -> bytes:  # noqa: A002
     """Encodes [H, W, C], grey, RGB or RGBA, as a file of the format, or as bare pixels for RAW.
 
@@ -59,10 +66,7 @@ def encode(picture: Pixels, format: Format, quality: int) -> bytes:  # noqa: A00
     """
     height, width, channels = picture.shape
     check_output(format, quality, channels)
-    if max(height, width) > _MAX_SIDE.get(format, max(height, width)):
-        raise InvalidRequest(
-            f"{format.value} cannot hold {width:,} x {height:,} pixels; at most {_MAX_SIDE[format]:,} along a side"
-        )
+    check_size(format, height, width)
     if format is Format.RAW:
         return picture.tobytes()
     pixels = cv2.cvtColor(picture, _TO_OPENCV[channels]) if channels in _TO_OPENCV else picture

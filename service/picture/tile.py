@@ -77,10 +77,8 @@ def cut(picture: Pixels, plan: TilePlan, index: int) -> Pixels:
 
 def blend_bytes(plan: TilePlan, rows_scale: float, columns_scale: float, channels: int) -> int:
     """Return the bytes that a Blender of these holds: those of its result, and of one row of tiles as floats."""
-    (height, kept), (width, _) = (
-        _lengths(plan.rows, round(plan.rows.tile * rows_scale)),
-        _lengths(plan.columns, round(plan.columns.tile * columns_scale)),
-    )
+    height, kept = _lengths(plan.rows, round(plan.rows.tile * rows_scale))
+    width, _ = _lengths(plan.columns, round(plan.columns.tile * columns_scale))
     return (height + 4 * kept) * width * channels
 
 
