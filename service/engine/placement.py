@@ -82,7 +82,7 @@ def _best_device(path: Path) -> str:
     if not gpu_count():
         return "cpu"
     try:
-        _Trial(path, (Lane("cuda:0", 1),)).run()
+        Trial(path, (Lane("cuda:0", 1),)).run()
     except (DeviceUnavailable, StartupError, InferenceFailed):
         return "cpu"  # which tells what is wrong with the model, if that was it
     return "cuda:0"
@@ -110,7 +110,7 @@ def spread(cores: int, lanes: int) -> tuple[Lane, ...]:
 
 def _measure(path: Path, choices: Mapping[str, tuple[Lane, ...]]) -> dict[str, float]:
     """Return the most pictures/s of a round, by CPU mode, with every lane busy."""
-    trials = {mode: _Trial(path, lanes) for mode, lanes in choices.items()}
+    trials = {mode: Trial(path, lanes) for mode, lanes in choices.items()}
     best = dict.fromkeys(choices, 0.0)
     for _ in range(_ROUNDS):
         for mode, trial in trials.items():
@@ -121,7 +121,7 @@ def _measure(path: Path, choices: Mapping[str, tuple[Lane, ...]]) -> dict[str, f
     return best
 
 
-class _Trial:
+class Trial:
     """Runs a blank picture again and again on every lane."""
 
     def __init__(self, path: Path, lanes: tuple[Lane, ...]) -> None:

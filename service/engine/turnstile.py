@@ -18,6 +18,11 @@ class Turnstile:
         self._inside = 0
         self._alone = 0  # those who are alone, or wait for it
 
+    @property
+    def wanted(self) -> bool:
+        """Whether someone is alone, or waits for it."""
+        return self._alone > 0
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Wait while someone is alone or wants to be."""
