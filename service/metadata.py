@@ -54,6 +54,8 @@ class Batching(_Section):
     def _buckets_rise_to_the_largest_batch(self) -> Self:
         if list(self.buckets) != sorted(set(self.buckets)) or any(size < 1 for size in self.buckets):
             raise ValueError("buckets must be batch sizes from 1 in rising order")
+        if self.buckets and self.buckets[-1] > _LARGEST_BATCH:
+            raise ValueError(f"the largest batch is {_LARGEST_BATCH:,}")
         if self.buckets and self.max_batch_size not in {0, self.buckets[-1]}:
             raise ValueError(f"the largest bucket is {self.buckets[-1]}, but max_batch_size is {self.max_batch_size}")
         return self

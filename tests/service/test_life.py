@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lapis.v1 import translation_pb2 as pb
+from structlog.testing import capture_logs
 
 from service.errors import ModelNotFound, ModelUnusable, NotReady, StartupError
 from service.registry import State
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
     from service.registry import ModelVersion
     from tests.service.conftest import Gate, Png, Service, Serving, WriteModel
 
-BLACK = 0
+    Proven = Callable[[str], dict[str, Any]]
+
+BLACK, SIDE = 0, 8
 
 
 def models(service: Service) -> Path:
@@ -241,12 +247,55 @@ async def test_file_that_is_still_being_copied_is_left_alone(
         assert await metric(service, 'lapis_model_load_failures_total{model="m",version="2"}') is None
 
 
+async def test_repository_is_looked_at_again_and_again(serving: Serving, png: Png, write_model: WriteModel) -> None:
+    async with serving({"m/1": "invert"}, repository_poll=0.01) as service:
+        write_model(models(service) / "m/2/model.onnx")
+        await service.until(lambda: states(service).get("m/2") == "ready")
+        assert await answering(service, png) == "2"
+
+
+async def test_caller_who_gives_up_on_a_load_does_not_end_it(serving: Serving, gate: Gate) -> None:
+    async with serving({"m/1": "invert", "m/2": "invert"}) as service:
+        gate.close()
+        asked = asyncio.ensure_future(service.server.life.load("m", "1"))
+        await until(service, "m/1", State.LOADING)
+        asked.cancel()
+        gate.open()
+        await until(service, "m/1", State.READY)
+
+
+async def test_server_that_ends_while_it_loads_on_request_says_so(serving: Serving, gate: Gate) -> None:
+    async with serving({"m/1": "invert", "m/2": "invert"}) as service:
+        gate.close()
+        asked = asyncio.ensure_future(service.server.life.load("m", "1"))
+        await until(service, "m/1", State.LOADING)
+        service.stop.set()
+        with pytest.raises(NotReady, match="shutting down"):
+            await asked
+        gate.open()
+
+
 async def test_hidden_folders_are_no_versions(serving: Serving, write_model: WriteModel) -> None:
     async with serving({"m/1": "invert"}) as service:
         write_model(models(service) / "m/.2.4711/model.onnx")
         write_model(models(service) / ".n/1/model.onnx")
         await looks(service)
         assert states(service) == {"m/1": "ready"}
+
+
+async def test_model_that_does_not_make_of_its_picture_what_export_saw_is_refused(
+    serving: Serving, png: Png, write_model: WriteModel, proven: Proven
+) -> None:
+    async with serving({"m/1": "invert"}) as service:
+        write_model(models(service) / "m/2/model.onnx", "invert", metadata=proven("identity"))
+        await looks(service)
+        assert states(service) == {"m/1": "ready", "m/2": "failed"}
+        assert "comes out up to 255 of 255 levels off" in version(service, "m/2").failure
+        write_model(models(service) / "m/2/model.onnx", "invert", metadata=proven("invert"))
+        await looks(service)
+        assert await answering(service, png) == "2"
+        answer = await service.stub.GetModel(pb.GetModelRequest())
+        assert "fingerprint" not in json.loads(answer.model.metadata_json), "callers who list models need no pictures"
 
 
 # The start.
@@ -380,10 +429,16 @@ async def test_broken_labels_leave_the_old_ones(serving: Serving, png: Png) -> N
         label(service, stable=1)
         await looks(service, 1)
         (models(service) / "m/labels.json").write_text('{"stable": ')
-        await looks(service, 3)
+        with capture_logs() as logs:
+            await looks(service, 3)
+        (told,) = logs
+        assert told["event"] == "labels_failed", "told once"
+        assert "m/labels.json: not JSON" in told["reason"]
         assert await answering(service, png, version="stable") == "1"
         label(service, stable=2)
-        await looks(service, 1)
+        with capture_logs() as logs:
+            await looks(service, 1)
+        assert logs == [{"event": "labels_changed", "log_level": "info", "model": "m", "labels": {"stable": 2}}]
         assert await answering(service, png, version="stable") == "2"
 
 
@@ -398,8 +453,11 @@ async def test_label_stays_where_it_is_while_its_new_version_cannot_be_served(
             (models(service) / "m/2").mkdir()
             (models(service) / "m/2/model.onnx").write_bytes(content)
         label(service, stable=2)
-        await looks(service)
+        with capture_logs() as logs:
+            await looks(service, 3)
         assert await answering(service, png, version="stable") == "1"
+        assert {one["event"] for one in logs} == {"model_failed" if content else "labels_failed"}
+        assert len(logs) == 1, "told once"
 
 
 async def test_labels_that_are_gone_name_nothing_any_more(serving: Serving, png: Png) -> None:
@@ -575,6 +633,22 @@ async def health_becomes(service: Service, status: int) -> None:
     async for answer in stub.Watch(health_pb2.HealthCheckRequest()):
         if answer.status == status:
             return
+
+
+@pytest.fixture
+def proven() -> Proven:
+    """Makes the metadata of a model of a kind: what it makes of a black picture."""
+
+    def encoded(level: int) -> str:
+        return base64.b64encode(cv2.imencode(".png", np.full((SIDE, SIDE, 3), level, np.uint8))[1].tobytes()).decode()
+
+    def make(kind: str) -> dict[str, Any]:
+        side = {"height": SIDE, "width": SIDE, "channels": 3}
+        made = {"identity": BLACK, "invert": 255 - BLACK}[kind]
+        fingerprint = {"input": encoded(BLACK), "translation": encoded(made), "every": 1, "max_difference": 2}
+        return {"format": "lapis-model/1", "input": side, "output": side, "fingerprint": fingerprint}
+
+    return make
 
 
 @pytest.fixture
