@@ -61,7 +61,7 @@ def test_what_export_saw_is_seen_again(
         return Engine(path, lanes, EngineOptions(max_batch_size=max_batch_size))
 
     check(load(inverted))
-    with pytest.raises(StartupError, match="of 255 levels off, .* on average, where 2 are accepted on the CPU"):
+    with pytest.raises(StartupError, match=r"of 255 levels off, .* on average, where 2 are accepted on the CPU"):
         check(load(as_before))
 
 
@@ -69,7 +69,7 @@ class Machine:
     """An engine whose lanes are off by so many levels, at some pixels or at all."""
 
     def __init__(
-        self, *off: Callable[[Pictures], Pictures], provider: str = "CPUExecutionProvider", **kept: Any
+        self, *off: Callable[[Pictures], Pictures], provider: str = "CPUExecutionProvider", **kept: object
     ) -> None:
         given = picture(16, 16, 3)
         self.input = self.output = PictureShape(16, 16, 3)
@@ -104,8 +104,8 @@ def spotted(by: int) -> Callable[[Pictures], Pictures]:
     return run
 
 
-def checked(machine: Any) -> None:
-    check(machine)
+def checked(machine: Machine) -> None:
+    check(machine)  # type: ignore[arg-type]
 
 
 def test_every_lane_is_asked_and_the_largest_batch() -> None:
@@ -150,7 +150,7 @@ def test_model_without_a_fingerprint_is_not_run() -> None:
 
 
 def test_model_that_fails_on_its_own_picture_is_refused() -> None:
-    def fail(row: Pictures) -> Pictures:
+    def fail(_: Pictures) -> Pictures:
         raise InferenceFailed("a fault")
 
     with pytest.raises(StartupError, match="fails on the picture that it was exported with"):
