@@ -142,6 +142,8 @@ def _read(text: str, scrape: Scrape) -> None:
             if sample.name == _REQUESTS and sample.labels.get("code") == "OK":
                 if sample.labels.get("method", "").startswith("Translate"):
                     scrape.answered[float(sample.labels["le"])] += sample.value
+            elif sample.name.endswith("_created"):
+                continue
             elif family.type == "gauge":
                 scrape.gauges[sample.name] += sample.value
             elif sample.name.endswith(("_total", "_count", "_sum")):

@@ -108,7 +108,9 @@ class Servicer(pb_grpc.TranslationServiceServicer):
             await self._hold()
         return answer(request)
 
-    async def TranslateStream(self, requests: AsyncIterator[pb.TranslateStreamRequest], context: Context) -> Any:
+    async def TranslateStream(
+        self, requests: AsyncIterator[pb.TranslateStreamRequest], context: Context
+    ) -> AsyncIterator[pb.TranslateStreamResponse]:
         self.streams += 1
         async for item in requests:
             request = item.request

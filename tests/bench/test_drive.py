@@ -16,8 +16,9 @@ from bench.outcome import OK, Reply
 from bench.tally import Tally, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
+    from bench.drive import Caller
     from tests.bench.conftest import VirtualClock
 
 SERVICE_TIME = 0.001
@@ -57,9 +58,11 @@ class Failing:
         return Reply("UNAVAILABLE")
 
 
-def driver(clock: VirtualClock, caller: Any, seconds: float, *, deadline: float = math.inf, **fields: Any) -> Driver:
-    usual = {"stop": asyncio.Event(), "drain": 1000.0, "tally": Tally(Window(0, seconds))}
-    return Driver(caller, lambda: Order(b"", "normal", deadline, math.inf), clock, **{**usual, **fields})
+def driver(
+    clock: VirtualClock, caller: Caller, seconds: float, *, deadline: float = math.inf, drain: float = 1000.0
+) -> Driver:
+    order = Order(b"", "normal", deadline, math.inf)
+    return Driver(caller, lambda: order, clock, Tally(Window(0, seconds)), asyncio.Event(), drain)
 
 
 async def drive(clock: VirtualClock, work: Coroutine[Any, Any, None]) -> None:
@@ -173,6 +176,6 @@ async def test_pulse_measures_how_late_the_process_wakes_up(clock: VirtualClock)
     assert driven.tally.lag.most == pytest.approx(0.2, abs=0.02)
 
 
-async def _until(condition: Any) -> None:
+async def _until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0)

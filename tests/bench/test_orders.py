@@ -91,10 +91,10 @@ def test_folder_s_pictures_are_sent_in_another_form_where_asked(folder: Path) ->
 
 
 def test_folder_without_pictures_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="no .png"):
+    with pytest.raises(BenchError, match=r"no \.png"):
         drawn(1, folder=tmp_path)
     with pytest.raises(BenchError, match="no such folder"):
         drawn(1, folder=tmp_path / "missing")
     (tmp_path / "broken.png").write_bytes(b"not one")
-    with pytest.raises(BenchError, match=r"broken.png: not a picture"):
+    with pytest.raises(BenchError, match=r"broken\.png: not a picture"):
         drawn(1, folder=tmp_path, pictures="png:8")
