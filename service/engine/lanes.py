@@ -11,7 +11,7 @@ import numpy as np
 from service.engine import cuda, tensorrt
 from service.engine.bound import BoundRuns, Shapes
 from service.engine.providers import CPU, Profile, preload_cuda, split_device, wanted_provider
-from service.engine.session import open_session
+from service.engine.session import DeviceUnavailable, open_session
 from service.engine.timing import seconds_per_picture, settle
 from service.engine.turnstile import gpu
 from service.engine.unbound import UnboundRuns
@@ -145,6 +145,8 @@ def _on_cuda(plan: Plan, lane: Lane, gpu_mode: str) -> Runs:
 
 def _on_tensorrt(plan: Plan, lane: Lane) -> Runs:
     version, options = tensorrt.preload(), plan.options
+    if not version:
+        raise DeviceUnavailable(f"asked for a GPU ({lane.device}), but TensorRT 10 (libnvinfer.so.10) is not installed")
     name = cuda.gpu_name(split_device(lane.device)[1])
     root = options.engine_cache
     cache = root and tensorrt.cache_folder(root, name, version, plan.digest)

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from service.engine import bound, lanes
+from service.engine import bound, lanes, tensorrt
 from service.engine.batch import Prepared
 from service.engine.bound import BoundRuns, Shapes
 from service.engine.buckets import Buckets
 from service.engine.contract import PictureShape
+from service.engine.engine import Engine
 from service.engine.lanes import Plan, build_on_gpu, faster
 from service.engine.options import EngineOptions
-from service.engine.placement import Lane
-from service.engine.session import open_session
+from service.engine.placement import Lane, Placement
+from service.engine.session import DeviceUnavailable, open_session
 from service.engine.turnstile import Turnstile
 from service.errors import InferenceFailed, StartupError
 from tests.service.engine.conftest import Make, grey
@@ -138,6 +139,14 @@ def test_all_lanes_are_driven_alike(
     result = build_on_gpu(plan, tuple(Lane(device, 1) for device in devices), grey(0))
     assert made == built
     assert (result.gpu_mode, len(result.lanes)) == (found, len(devices))
+
+
+def test_tensorrt_that_is_not_installed_is_named(tmp_path: Path, write_model: WriteModel) -> None:
+    if tensorrt.preload():
+        pytest.skip("TensorRT is installed")
+    placed = Placement((Lane("tensorrt:0", 1),), on_gpu=True)
+    with pytest.raises(DeviceUnavailable, match=r"asked for a GPU \(tensorrt:0\), but TensorRT 10 .* is not installed"):
+        Engine(write_model(tmp_path / "model.onnx"), placed, EngineOptions())
 
 
 def test_recording_a_graph_is_done_alone_and_with_the_first_runs(

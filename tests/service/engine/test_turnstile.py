@@ -49,6 +49,7 @@ def test_newcomers_wait_for_who_wants_to_be_alone() -> None:
         with turnstile.shared():
             entered.set()
             leave.wait(PATIENCE)
+            order.append("first")
 
     def alone() -> None:
         with turnstile.alone():
@@ -62,11 +63,11 @@ def test_newcomers_wait_for_who_wants_to_be_alone() -> None:
         threads.submit(first)
         assert entered.wait(PATIENCE)
         threads.submit(alone)
-        while not turnstile.wanted:
+        while not (turnstile.wanted or order):
             pass
         threads.submit(newcomer)
         leave.set()
-    assert order == ["alone", "newcomer"]
+    assert order == ["first", "alone", "newcomer"]
 
 
 @pytest.mark.parametrize("way", ["shared", "alone"])
