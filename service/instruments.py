@@ -119,3 +119,14 @@ class Instruments:
         family = Gauge(name, documentation, labels, multiprocess_mode=over, registry=self._registry)
         self.neutral[family] = NEUTRAL[over]
         return family
+
+
+class SupervisorInstruments:
+    """The families of a supervisor of workers, registered."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.workers = Gauge("lapis_workers", "Server processes that there are to be.", registry=registry)
+        self.ready = Gauge("lapis_workers_ready", "Server processes that are ready.", registry=registry)
+        self.restarts = Counter(
+            "lapis_worker_restarts", "Times that a process took a dead one's place.", ("worker",), registry=registry
+        )

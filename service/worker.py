@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -36,7 +37,8 @@ def main() -> NoReturn:
     try:
         channel = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     except OSError:
-        sys.exit("service.worker is started by lapis-serve --workers, and by nobody else")
+        sys.stderr.write("lapis-serve: error: a worker is started by lapis-serve --workers, and by nobody else\n")
+        sys.exit(2)
     code = asyncio.run(_work(channel))
     sys.stderr.flush()
     # Not by returning: Python would wait for the engine's threads, which cannot be interrupted, past the grace period.
@@ -90,7 +92,10 @@ async def _serve(settings: ServeSettings, reader: StreamReader, writer: StreamWr
 
 async def _obey(reader: StreamReader, stop: asyncio.Event) -> None:
     """Wait for the word to stop, or for the end of the supervisor, which means the same."""
-    await reader.readline()
+    if not await reader.readline():
+        log.error("supervisor_lost")
+        # Nobody else is left to do it; what is open stays good until the process ends.
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
     stop.set()
 
 

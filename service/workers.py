@@ -15,12 +15,13 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from service.aggregate import ProcessesCollector, WorkersCollector
 from service.edge.http_app import HttpServer, app_of
 from service.edge.listen import address_of, listen, reserve
 from service.errors import StartupError
+from service.instruments import SupervisorInstruments
 from service.keeping import GIVE_UP, Keeping
 from service.logs import log
 from service.nvml import gpus_of
@@ -187,13 +188,10 @@ class Supervisor:
         for collector in (self._collector, ProcessesCollector(lambda: [os.getpid(), *self._pids()])):
             self.metrics.register(collector)
         self.metrics.register(gpus_of(self._settings.devices))
-        Gauge("lapis_workers", "Server processes that there are to be.", registry=self.metrics).set(len(self._places))
-        Gauge("lapis_workers_ready", "Server processes that are ready.", registry=self.metrics).set_function(
-            lambda: sum(place.is_ready for place in self._places)
-        )
-        self._restarts = Counter(
-            "lapis_worker_restarts", "Times that a process took a dead one's place.", ["worker"], registry=self.metrics
-        )
+        instruments = SupervisorInstruments(self.metrics)
+        instruments.workers.set(len(self._places))
+        instruments.ready.set_function(lambda: sum(place.is_ready for place in self._places))
+        self._restarts = instruments.restarts
         for place in self._places:
             self._restarts.labels(place.index)
 
@@ -213,7 +211,9 @@ class Supervisor:
 
 def _private_folder() -> Path:
     try:
-        return Path(tempfile.mkdtemp(prefix="lapis-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None))
+        return Path(
+            tempfile.mkdtemp(prefix=f"lapis-{os.getpid()}-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None)
+        )
     except OSError as error:
         raise StartupError(f"--workers needs a folder for its metrics: {error}") from error
 

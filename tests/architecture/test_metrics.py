@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from service.metrics import Metrics
+from prometheus_client import CollectorRegistry
+
+from service.instruments import Instruments, SupervisorInstruments
+from service.nvml import GpuCollector
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+
+def families() -> list[Metric]:
+    """Returns our own metrics: of a server, of a supervisor of several, and of GPUs, which need not be here."""
+    registry = CollectorRegistry()
+    Instruments(registry)
+    SupervisorInstruments(registry)
+    return [*registry.collect(), *GpuCollector(()).describe()]
 
 
 def registered() -> set[str]:
-    """Returns the names of our own metrics as Prometheus sees them."""
-    families = [family for family in Metrics().registry.collect() if family.name.startswith("lapis_")]
-    return {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    """Returns their names as Prometheus sees them."""
+    return {f"{family.name}_total" if family.type == "counter" else family.name for family in families()}
 
 
 def test_metrics_and_their_documentation_name_the_same(root: Path) -> None:
     documentation = "".join(path.read_text() for path in (root / "README.md", *root.glob("service/*.md")))
-    assert set(re.findall(r"`(lapis_[a-z_]+)`", documentation)) == registered()
+    assert set(re.findall(r"`((?:lapis|nv)_[a-z_]+)`", documentation)) == registered()
 
 
 def test_every_metric_says_what_it_measures() -> None:
-    silent = [family.name for family in Metrics().registry.collect() if not family.documentation.strip()]
-    assert silent == []
+    assert [family.name for family in families() if not family.documentation.strip()] == []

@@ -49,11 +49,14 @@ async def test_metrics_tell_of_a_request(serving: Serving, png: Png) -> None:
         assert counted["lapis_stage_seconds_count", ("model", "a"), ("stage", stage), ("version", "1")] == 1
     assert counted["lapis_batch_size_sum", *model] == 1
     assert counted["lapis_engine_busy_seconds_total", *model] > 0
-    assert 0 < counted["lapis_engine_busy_ratio", *model] <= 1
-    assert counted["lapis_engine_slots", *model] == 1
+    assert counted["lapis_batch_padding_rows_sum", *model] == 0
+    assert counted["lapis_answers_total", *model] == 1
+    assert 0 < counted["lapis_engine_busy_ratio",] <= 1
+    assert counted["lapis_engine_lanes",] == 1
     assert counted["lapis_model_ready", *model] == 1
     assert counted["lapis_model_info", ("model", "a"), ("provider", "CPUExecutionProvider"), ("version", "1")] == 1
-    for gauge in ("lapis_queue_requests", "lapis_admitted_requests", "lapis_admitted_bytes"):
+    assert counted["lapis_cost_row_seconds", *model] >= 0
+    for gauge in ("lapis_queue_requests", "lapis_queue_bytes", "lapis_admitted_requests", "lapis_admitted_bytes"):
         assert counted[gauge, *model] == 0
     assert counted["lapis_in_flight_requests",] == 0
 
