@@ -47,14 +47,16 @@ def _rates(figures: dict[str, Any]) -> Iterator[str]:
 
 
 def _reasons(codes: list[dict[str, Any]]) -> dict[str, str]:
-    """Returns for each way to end the codes and reasons with their numbers of calls, most frequent first."""
+    """Returns for each way to end the reasons, or codes where there is none, and how many; most frequent first."""
     counted: dict[str, dict[str, int]] = {}
     for row in codes:
-        label = " ".join(filter(None, (row["code"], row["reason"])))
+        label = row["reason"] or row["code"]
         named = counted.setdefault(row["ended"], {})
         named[label] = named.get(label, 0) + row["calls"]
     return {
-        end: ", ".join(f"{label} {calls}" for label, calls in sorted(named.items(), key=lambda item: -item[1]))
+        end: ", ".join(
+            f"{label} {calls}" for label, calls in sorted(named.items(), key=lambda item: (-item[1], item[0]))
+        )
         for end, named in counted.items()
     }
 
