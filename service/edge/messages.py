@@ -168,5 +168,4 @@ def _fill(message: pb.Timings, timings: Timings) -> None:
         (message.infer, timings.infer),
         (message.encode, timings.encode),
     ):
-        field.seconds = whole = int(seconds)
-        field.nanos = int((seconds - whole) * _NANOSECONDS)
+        field.seconds, field.nanos = divmod(round(seconds * _NANOSECONDS), _NANOSECONDS)

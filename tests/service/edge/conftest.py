@@ -129,7 +129,9 @@ class Edge:
 
 
 class Edged(Protocol):
-    def __call__(self, life: Life | None = None, **settings: object) -> AbstractAsyncContextManager[Edge]: ...
+    def __call__(
+        self, life: Life | None = None, port: int = 0, *, reuse_port: bool = False, **settings: object
+    ) -> AbstractAsyncContextManager[Edge]: ...
 
 
 @pytest.fixture
@@ -137,14 +139,17 @@ def edged() -> Edged:
     """Runs a server whose model `m`, version 1, does what a script says."""
 
     @asynccontextmanager
-    async def run(life: Life | None = None, **given: object) -> AsyncIterator[Edge]:
+    async def run(
+        life: Life | None = None, port: int = 0, *, reuse_port: bool = False, **given: object
+    ) -> AsyncIterator[Edge]:
         settings = ServeSettings(**given)
         registry = Registry([ModelFile("m", 1, Path("m/1/model.onnx"))])
         registry.models[0].become_ready(loaded())
         script, metrics = Script(), Metrics()
         metrics.model("m", 1)
         server = GrpcServer(registry, script, metrics, settings, life or NoLife())
-        edge = Edge(server, registry, script, metrics, await server.start("127.0.0.1", 0))
+        bound = await server.start("127.0.0.1", port, reuse_port=reuse_port)
+        edge = Edge(server, registry, script, metrics, bound)
         try:
             async with edge.channel:
                 yield edge
