@@ -1,24 +1,27 @@
-"""Translates many files over one connection: keeps the pipe full, and waits where the server asks for it."""
+"""Translates any number of files: keeps the pipe full, and waits where the server asks for it."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from lapis.client import NotReady, QueueFull, TranslationError, Unreachable
-from lapis.plan import Job, write
+import grpc
+
+from lapis.client import NotReady, TranslationError, Unreachable
+from lapis.output import write
+from lapis.pipe import Pipe, StreamBroken
+from lapis.retry import Retry, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from lapis.client import AsyncClient, TranslateOptions, Translation
+    from lapis.plan import Job
 
-T = TypeVar("T")
-
-_FIRST_WAIT = 0.25
-_LONGEST_WAIT = 8.0
+# How often a picture's stream may break under it before the picture is suspected.
+_BREAKS = 3
 
 
 @dataclass(frozen=True)
@@ -29,65 +32,113 @@ class Outcome:
     result: Translation | TranslationError | OSError
 
 
-@dataclass(frozen=True)
-class Retry:
-    """For how many seconds of waiting in all a call is made again, and how the waiting is done."""
-
-    max_time: float
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-
 async def translate_files(
     client: AsyncClient,
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     options: TranslateOptions,
     *,
     concurrency: int,
     retry: Retry,
     report: Callable[[Outcome], None],
+    streams: int = 1,
 ) -> None:
-    """Translates the jobs, `concurrency` at a time, and reports each as it ends.
+    """Translates the jobs and reports each as it ends.
 
-    A picture that fails does not stop the others. Raises Unreachable when the server stays away, as the rest would fail
-    alike.
+    `concurrency` jobs are in hand at a time, from the reading of the picture to the writing of its translation, and no
+    further job is taken from `jobs`. They go over `streams` calls of TranslateStream. A picture that fails does not
+    stop the others. Raises Unreachable when the server stays away, as the rest would fail alike.
     """
     waiting = iter(jobs)  # shared: each worker takes the next job that no other has taken
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(jobs))):
-                group.create_task(_worker(client, waiting, options, retry, report))
+        async with asyncio.TaskGroup() as calls:
+            pipe = Pipe(client, calls, options, streams=streams, window=concurrency)
+            bulk = _Bulk(client, pipe, options, retry, report)
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(concurrency):
+                    workers.create_task(bulk.work(waiting))
+            pipe.close()
     except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+        raise _first(errors) from None
 
 
-async def _worker(
-    client: AsyncClient,
-    waiting: Iterator[Job],
-    options: TranslateOptions,
-    retry: Retry,
-    report: Callable[[Outcome], None],
-) -> None:
-    for job in waiting:
+class _Bulk:
+    """What the workers share."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        pipe: Pipe,
+        options: TranslateOptions,
+        retry: Retry,
+        report: Callable[[Outcome], None],
+    ) -> None:
+        self.client = client
+        self.pipe = pipe
+        self.options = options
+        self.retry = retry
+        self.report = report
+        self.answered = 0
+
+    async def work(self, jobs: Iterator[Job]) -> None:
+        """Does one job after the other while there are any."""
+        for job in jobs:
+            self.report(Outcome(job, await self._do(job)))
+
+    async def _do(self, job: Job) -> Translation | TranslationError | OSError:
+        attempts = _Attempts(self, job.source)
         try:
-            translation = await patiently(partial(client.translate, job.source, **options), retry)
+            translation = await patiently(attempts.translate, self.retry)
+            self.answered += 1
             await asyncio.to_thread(write, job.target, translation.picture)
-        except Unreachable:
-            raise
-        except (TranslationError, OSError) as error:
-            report(Outcome(job, error))
-        else:
-            report(Outcome(job, translation))
-
-
-async def patiently(call: Callable[[], Awaitable[T]], retry: Retry) -> T:
-    """Makes the call until the server takes it, or until waiting any longer would exceed `retry.max_time`."""
-    waited, wait = 0.0, _FIRST_WAIT
-    while True:
-        try:
-            return await call()
-        except (QueueFull, NotReady, Unreachable) as error:
-            pause = error.retry_after or wait
-            if waited + pause > retry.max_time:
+        except Unreachable as error:
+            if attempts.server_is_gone(error):
                 raise
-        await retry.sleep(pause)
-        waited, wait = waited + pause, min(2 * wait, _LONGEST_WAIT)
+            return error
+        except (TranslationError, OSError) as error:
+            return error
+        return translation
+
+
+class _Attempts:
+    """One picture's attempts. A picture that may be what broke its stream goes alone, where it harms no other."""
+
+    def __init__(self, bulk: _Bulk, source: Path) -> None:
+        self._bulk = bulk
+        self._source = source
+        self._breaks = 0
+        self._alone = False
+        self._answered_then: int | None = None  # pictures answered when the server was first found gone
+
+    async def translate(self) -> Translation:
+        """Tries once; raises a TranslationError or an OSError."""
+        picture = await asyncio.to_thread(self._source.read_bytes)
+        try:
+            return await (self._translate_alone(picture) if self._alone else self._translate_with_others(picture))
+        except Unreachable:
+            if self._answered_then is None:
+                self._answered_then = self._bulk.answered
+            raise
+
+    def server_is_gone(self, error: Unreachable) -> bool:
+        """Tells whether no other picture was answered either, since this one was not."""
+        return error.code is grpc.StatusCode.UNIMPLEMENTED or self._answered_then == self._bulk.answered
+
+    async def _translate_with_others(self, picture: bytes) -> Translation:
+        try:
+            return await self._bulk.pipe.translate(picture)
+        except StreamBroken as broken:
+            error = broken.error
+        self._breaks += 1
+        if isinstance(error, Unreachable | NotReady) and self._breaks < _BREAKS:
+            raise error
+        self._alone = True
+        return await self._translate_alone(picture)
+
+    async def _translate_alone(self, picture: bytes) -> Translation:
+        return await self._bulk.client.translate(picture, **self._bulk.options)
+
+
+def _first(errors: BaseExceptionGroup) -> BaseException:
+    """Returns the first error of a group, however deep it lies."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,26 +1,38 @@
-"""Which pictures `lapis-translate` sends and where each answer goes: settled, and refused, before anything is sent."""
+"""Which pictures `lapis-translate` sends and where each answer goes: settled, and refused, before anything is sent.
+
+A plan lies in a temporary database of SQLite's, which moves from memory to disk as it grows: a million pictures take no
+more memory than ten.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+import sqlite3
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING
+
+from lapis.output import FORMATS, UnusablePaths, is_file_name, is_whole
+from lapis.sources import Missing, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-FileFormat: TypeAlias = Literal["png", "jpeg", "webp"]
+    from lapis.sources import Found
 
-EXTENSIONS: dict[FileFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-# The extensions that count as pictures in a folder and in the name of an output file.
-FORMATS: dict[str, FileFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_SHOWN = 10
-
-
-class UnusablePaths(Exception):
-    """Inputs or outputs that cannot be used; the message names them."""
+_TABLE = """
+CREATE TABLE jobs (place BLOB, source BLOB, target BLOB, folder BLOB, real_source BLOB, real_target BLOB, there INTEGER)
+"""
+_INDEXES = "CREATE INDEX by_target ON jobs (target, source); CREATE INDEX by_real_source ON jobs (real_source)"
+_JOBS = "SELECT source, target FROM jobs WHERE NOT (there AND ?) GROUP BY target, source"
+_COLLISIONS = "SELECT target FROM jobs GROUP BY target HAVING count(DISTINCT source) > 1"
+_INPUTS = "SELECT DISTINCT target FROM jobs WHERE real_target IN (SELECT real_source FROM jobs)"
+_THERE = "SELECT DISTINCT target FROM jobs WHERE there"
+_COUNTED = "SELECT count(*) FROM ({})"
+_FIRST = "SELECT target FROM ({}) ORDER BY target LIMIT ?"
+_CACHE_KIB = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -31,91 +43,147 @@ class Job:
     target: Path
 
 
-def is_file_name(output: Path) -> bool:
-    """Tells whether `output` means one picture rather than a folder of them."""
-    return output.suffix.lower() in FORMATS and not output.is_dir()
+class Plan:
+    """The jobs of a run, in order; those that an earlier run has done are `skipped`, and are none."""
+
+    def __init__(self, database: sqlite3.Connection, *, resume: bool) -> None:
+        self._database = database
+        self._resume = resume
+        self._length = self._count(_JOBS, resume)
+        self.skipped = self._count(_JOBS, False) - self._length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Job]:
+        for source, target in self._database.execute(f"{_JOBS} ORDER BY min(place)", (self._resume,)):
+            yield Job(_path(source), _path(target))
+
+    def _count(self, query: str, skip: bool) -> int:
+        (count,) = self._database.execute(_COUNTED.format(query), (skip,)).fetchone()
+        return int(count)
+
+    def folders(self) -> Iterator[Path]:
+        """Yields the folders that the translations go to, each once."""
+        jobs = "SELECT DISTINCT folder FROM jobs WHERE NOT (there AND ?) ORDER BY folder"
+        for (folder,) in self._database.execute(jobs, (self._resume,)):
+            yield _path(folder)
 
 
-def plan(inputs: Sequence[Path], output: Path, extension: str, *, overwrite: bool) -> list[Job]:
-    """Returns the jobs for files and (recursively) folders; raises UnusablePaths, without having written anything.
+def plan(
+    sources: Sources,
+    output: Path,
+    extension: str,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    watch: Callable[[Iterable[Found]], Iterable[Found]] = iter,
+) -> Plan:
+    """Returns the jobs for all pictures; raises UnusablePaths, without having written anything.
 
-    A picture from a folder keeps its name relative to that folder, with the new extension.
+    A picture keeps its name as the sources have it, with the new extension. With `resume`, what is there already is
+    skipped; with `overwrite`, it is replaced; else it is refused. `watch` sees each picture as it is found.
     """
-    missing = [path for path in inputs if not path.exists()]
-    if missing:
-        raise UnusablePaths(f"no such file or folder: {_listed(missing)}")
-    jobs = list(dict.fromkeys(_jobs(inputs, output, extension)))
-    if not jobs:
-        raise UnusablePaths(f"no pictures ({', '.join(FORMATS)}) in {_listed(inputs)}")
-    if is_file_name(output) and len(jobs) > 1:
-        raise UnusablePaths(f"--output {output} is one file, but there are {len(jobs)} pictures: name a folder")
-    _refuse_collisions(jobs)
-    _refuse_existing(jobs, overwrite=overwrite)
-    return jobs
-
-
-def make_folders(jobs: Iterable[Job]) -> None:
-    """Makes the folders that the answers go to; raises UnusablePaths where they cannot be made or written to."""
-    for folder in sorted({job.target.parent for job in jobs}):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnusablePaths(f"cannot make the folder {folder}: {error.strerror}") from error
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise UnusablePaths(f"cannot write to the folder {folder}")
-
-
-def write(target: Path, content: bytes) -> None:
-    """Writes the file whole or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    database = sqlite3.connect("", isolation_level=None)  # no name: temporary, in memory until it is large
     try:
-        temporary.write_bytes(content)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        _fill(database, watch(sources), output, extension, resume=resume)
+    except sqlite3.OperationalError as error:
+        raise UnusablePaths(f"cannot note so many pictures down ({error}); TMPDIR names the place for it") from error
+    _refuse_missing(sources.missing)
+    made = Plan(database, resume=resume)
+    if len(made) + made.skipped == 0:
+        raise UnusablePaths(f"no pictures ({', '.join(FORMATS)}) in {sources}")
+    if is_file_name(output) and len(made) + made.skipped > 1:
+        many = len(made) + made.skipped
+        raise UnusablePaths(f"--output {output} is one file, but there are {many} pictures: name a folder")
+    _refuse_collisions(database)
+    _refuse(database, _INPUTS, "these outputs are inputs too, and are never overwritten: ")
+    if not overwrite and not resume:
+        _refuse(database, _THERE, "these outputs exist already (--overwrite replaces them, --resume leaves them): ")
+    return made
 
 
-def _jobs(inputs: Iterable[Path], output: Path, extension: str) -> Iterator[Job]:
-    for path in inputs:
-        for source in _pictures(path, output) if path.is_dir() else [path]:
-            relative = source.relative_to(path) if path.is_dir() else Path(source.name)
-            yield Job(source, output if is_file_name(output) else (output / relative).with_suffix(extension))
+def _fill(
+    database: sqlite3.Connection, sources: Iterable[Found], output: Path, extension: str, *, resume: bool
+) -> None:
+    # Nothing of it is ever to be found again.
+    database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -{_CACHE_KIB}; {_TABLE}")
+    _real_folder.cache_clear()  # folders may have moved since another plan
+    in_one_file = str(output) if is_file_name(output) else None
+    there = is_whole if resume else os.path.exists
+    rows = (_row(found, in_one_file or f"{output}/{_renamed(found.name, extension)}", there) for found in sources)
+    database.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    database.executescript(_INDEXES)
 
 
-def _pictures(folder: Path, output: Path) -> Iterator[Path]:
-    """Yields the pictures under `folder` in order of name, without hidden ones and without earlier answers."""
-    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
-        visible = (name for name in sorted(folders) if not name.startswith("."))
-        folders[:] = [name for name in visible if Path(parent, name).resolve() != output.resolve()]
-        for name in sorted(names):
-            if Path(name).suffix.lower() in FORMATS and not name.startswith("."):
-                yield Path(parent, name)
+def _row(found: Found, target: str, there: Callable[[str], bool]) -> tuple[bytes | bool, ...]:
+    return (
+        os.fsencode(found.order),
+        os.fsencode(found.source),
+        os.fsencode(target),
+        os.fsencode(os.path.dirname(target)),  # noqa: PTH120 (plain strings, see Found)
+        _real(found.source),
+        _real(target),
+        there(target),
+    )
 
 
-def _refuse_folder(error: OSError) -> NoReturn:
-    raise UnusablePaths(f"cannot read the folder {error.filename}: {error.strerror}") from error
+def _renamed(name: str, extension: str) -> str:
+    """Gives a name the new extension; the number of `frame.0001` is none."""
+    stem, old = os.path.splitext(name)  # noqa: PTH122
+    return name + extension if old[1:].isdecimal() else stem + extension
 
 
-def _refuse_collisions(jobs: Iterable[Job]) -> None:
-    sources = defaultdict(list)
-    for job in jobs:
-        sources[job.target].append(job.source)
-    collisions = [f"{_listed(found)} -> {target}" for target, found in sources.items() if len(found) > 1]
-    if collisions:
-        raise UnusablePaths(f"several pictures would become the same file: {_listed(collisions)}")
+def _real(path: str) -> bytes:
+    """Returns a digest of where a path leads, which is the same for all paths that lead there."""
+    if os.path.islink(path):  # noqa: PTH114
+        real = os.path.realpath(path)
+    else:
+        folder, name = os.path.split(path)
+        real = f"{_real_folder(folder)}/{name}"
+    return blake2b(os.fsencode(real), digest_size=16).digest()
 
 
-def _refuse_existing(jobs: Sequence[Job], *, overwrite: bool) -> None:
-    sources = {job.source.resolve() for job in jobs}
-    inputs = [job.target for job in jobs if job.target.resolve() in sources]
-    if inputs:
-        raise UnusablePaths(f"these outputs are inputs too, and are never overwritten: {_listed(inputs)}")
-    existing = [job.target for job in jobs if job.target.exists()]
-    if existing and not overwrite:
-        raise UnusablePaths(f"these outputs exist already (--overwrite replaces them): {_listed(existing)}")
+@lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
-def _listed(things: Sequence[object]) -> str:
+def _refuse_missing(missing: Missing) -> None:
+    if missing.count:
+        raise UnusablePaths(f"no such file or folder: {_listed(missing.first, missing.count)}")
+
+
+def _refuse_collisions(database: sqlite3.Connection) -> None:
+    targets, count = _some(database, _COLLISIONS)
+    by_target = "SELECT source FROM jobs WHERE target = ? GROUP BY source ORDER BY min(place)"
+    named = []
+    for target in targets:
+        found = [_path(source) for (source,) in database.execute(by_target, (os.fsencode(target),))]
+        named.append(f"{_listed(found, len(found))} -> {target}")
+    if named:
+        raise UnusablePaths(f"several pictures would become the same file: {_listed(named, count)}")
+
+
+def _refuse(database: sqlite3.Connection, query: str, message: str) -> None:
+    found, count = _some(database, query)
+    if found:
+        raise UnusablePaths(message + _listed(found, count))
+
+
+def _some(database: sqlite3.Connection, query: str) -> tuple[list[Path], int]:
+    """Returns the first few paths that a query finds, in order, and how many there are."""
+    (count,) = database.execute(_COUNTED.format(query)).fetchone()
+    found = database.execute(_FIRST.format(query), (Missing.shown,))
+    return [_path(target) for (target,) in found], count
+
+
+def _path(name: bytes) -> Path:
+    return Path(os.fsdecode(name))
+
+
+def _listed(things: Sequence[object], count: int) -> str:
     """Names the first few and counts the rest."""
-    rest = len(things) - _SHOWN
-    return ", ".join(str(thing) for thing in things[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    shown = things[: Missing.shown]
+    rest = count - len(shown)
+    return ", ".join(map(str, shown)) + (f" and {rest} more" if rest > 0 else "")

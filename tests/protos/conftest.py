@@ -14,12 +14,17 @@ import pytest
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_status import rpc_status
 from lapis.v1 import translation_pb2 as v1
 from lapis.v1.translation_pb2_grpc import TranslationServiceServicer, add_TranslationServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
 # What service/ answers with; RESOURCE_EXHAUSTED comes with a RetryInfo.
 CODES = {
@@ -241,14 +246,22 @@ def _answer(request: v1.TranslateRequest) -> v1.TranslateResponse:
 
 
 class Server:
-    """The service behind a port of its own, unless an address is given."""
+    """The service behind a port of its own, unless an address is given; no health checks where `healthy` is None."""
 
-    def __init__(self, address: str = "127.0.0.1:0") -> None:
+    def __init__(self, address: str = "127.0.0.1:0", *, healthy: bool | None = True) -> None:
         self.service = Service()
         self._grpc = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 2**25)])
         add_TranslationServiceServicer_to_server(self.service, self._grpc)
+        if healthy is not None:
+            self.health = HealthServicer()
+            self.set_health(healthy=healthy)
+            add_HealthServicer_to_server(self.health, self._grpc)
         self.address = f"127.0.0.1:{self._grpc.add_insecure_port(address)}"
         self._grpc.start()
+
+    def set_health(self, *, healthy: bool) -> None:
+        for name in ("", MODEL.name):
+            self.health.set(name, SERVING if healthy else NOT_SERVING)
 
     def stop(self) -> None:
         stopped = self._grpc.stop(grace=None)

@@ -4,12 +4,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from lapis.bulk import Outcome, Retry, translate_files
+from lapis.bulk import Outcome, translate_files
 from lapis.client import AsyncClient, QueueFull, Translation, TranslationError, Unreachable
 from lapis.plan import Job
+from lapis.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from conftest import Server
@@ -25,6 +26,11 @@ class Waits:
         self.seconds.append(seconds)
 
 
+def retry(max_time: float, waits: Callable[[float], Awaitable[None]]) -> Retry:
+    """Returns a Retry without the spread of its waits."""
+    return Retry(max_time, waits, lambda *_: 1.0)
+
+
 def jobs(folder: Path, *pictures: bytes) -> list[Job]:
     made = [Job(folder / f"{number}.in", folder / f"{number}.out") for number in range(len(pictures))]
     for job, picture in zip(made, pictures, strict=True):
@@ -32,11 +38,11 @@ def jobs(folder: Path, *pictures: bytes) -> list[Job]:
     return made
 
 
-async def bulk(address: str, work: list[Job], *, concurrency: int = 2, retry: Retry | None = None) -> list[Outcome]:
+async def bulk(address: str, work: list[Job], *, concurrency: int = 2, patience: Retry | None = None) -> list[Outcome]:
     outcomes: list[Outcome] = []
     async with AsyncClient(address) as client:
         await translate_files(
-            client, work, {}, concurrency=concurrency, retry=retry or Retry(0), report=outcomes.append
+            client, work, {}, concurrency=concurrency, retry=patience or Retry(0), report=outcomes.append
         )
     return outcomes
 
@@ -80,14 +86,14 @@ async def test_unreadable_and_unwritable_files_do_not_stop_the_rest(server: Serv
 
 async def test_full_queue_is_waited_for_as_the_server_asks(server: Server, tmp_path: Path) -> None:
     waits = Waits()
-    [outcome] = await bulk(server.address, jobs(tmp_path, b"fail once QUEUE_FULL"), retry=Retry(60, waits))
+    [outcome] = await bulk(server.address, jobs(tmp_path, b"fail once QUEUE_FULL"), patience=retry(60, waits))
     assert isinstance(outcome.result, Translation)
     assert waits.seconds == [0.125]
 
 
 async def test_waiting_ends_when_its_time_is_up(server: Server, tmp_path: Path) -> None:
     waits = Waits()
-    [outcome] = await bulk(server.address, jobs(tmp_path, b"fail QUEUE_FULL"), retry=Retry(0.4, waits))
+    [outcome] = await bulk(server.address, jobs(tmp_path, b"fail QUEUE_FULL"), patience=retry(0.4, waits))
     assert isinstance(outcome.result, QueueFull)
     assert waits.seconds == [0.125] * 3
 
@@ -95,7 +101,7 @@ async def test_waiting_ends_when_its_time_is_up(server: Server, tmp_path: Path) 
 async def test_waits_double_where_the_server_names_none(closed_address: str, tmp_path: Path) -> None:
     waits = Waits()
     with pytest.raises(Unreachable):
-        await bulk(closed_address, jobs(tmp_path, b"a"), retry=Retry(2, waits))
+        await bulk(closed_address, jobs(tmp_path, b"a"), patience=retry(2, waits))
     assert waits.seconds == [0.25, 0.5, 1.0]
 
 
@@ -108,14 +114,14 @@ async def test_server_that_comes_back_gets_the_picture(
         if not servers:
             servers.append(serve(closed_address))
 
-    [outcome] = await bulk(closed_address, jobs(tmp_path, b"a"), retry=Retry(60, meanwhile_it_starts))
+    [outcome] = await bulk(closed_address, jobs(tmp_path, b"a"), patience=retry(60, meanwhile_it_starts))
     assert isinstance(outcome.result, Translation)
     assert len(servers[0].service.requests) == 1
 
 
 async def test_bad_picture_is_not_sent_again(server: Server, tmp_path: Path) -> None:
     waits = Waits()
-    [outcome] = await bulk(server.address, jobs(tmp_path, b"fail INFERENCE_FAILED"), retry=Retry(60, waits))
+    [outcome] = await bulk(server.address, jobs(tmp_path, b"fail INFERENCE_FAILED"), patience=retry(60, waits))
     assert isinstance(outcome.result, TranslationError)
     assert (waits.seconds, len(server.service.requests)) == ([], 1)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lapis.plan import Job, UnusablePaths, make_folders, plan, write
+from lapis.output import UnusablePaths, make_folders, write
+from lapis.plan import Plan, plan
+from lapis.sources import Sources
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -24,8 +26,16 @@ def touch(*names: str) -> None:
         Path(name).write_bytes(b"picture")
 
 
-def targets(inputs: list[str], output: str, extension: str = ".png", *, overwrite: bool = False) -> dict[str, str]:
-    jobs = plan([Path(name) for name in inputs], Path(output), extension, overwrite=overwrite)
+def made(
+    inputs: list[str], output: str, *, listed: str | None = None, root: str | None = None, **options: bool
+) -> Plan:
+    sources = Sources(map(Path, inputs), listed and Path(listed), Path(output), root and Path(root))
+    return plan(sources, Path(output), ".png", **options)
+
+
+def targets(inputs: list[str], output: str, extension: str = ".png", **options: bool) -> dict[str, str]:
+    sources = Sources(map(Path, inputs), None, Path(output), None)
+    jobs = plan(sources, Path(output), extension, **options)
     return {str(job.source): str(job.target) for job in jobs}
 
 
@@ -103,7 +113,7 @@ def test_pictures_that_would_become_the_same_file_are_named() -> None:
 
 def test_existing_outputs_are_named_unless_they_may_be_replaced() -> None:
     touch("a.png", "b.png", "out/a.png")
-    refused(r"exist already \(--overwrite replaces them\): out/a.png$", ["a.png", "b.png"], "out")
+    refused(r"exist already \(--overwrite replaces them, --resume leaves them\): out/a.png$", ["a.png", "b.png"], "out")
     assert targets(["a.png", "b.png"], "out", overwrite=True) == {"a.png": "out/a.png", "b.png": "out/b.png"}
 
 
@@ -132,14 +142,14 @@ def test_unreadable_folder_is_named() -> None:
 def test_output_folder_that_cannot_be_made_is_named() -> None:
     touch("file")
     with pytest.raises(UnusablePaths, match="cannot make the folder file/out: Not a directory"):
-        make_folders([Job(Path("a.png"), Path("file/out/a.png"))])
+        make_folders([Path("file/out")])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_output_folder_that_cannot_be_written_to_is_named() -> None:
     Path("out").mkdir(mode=0o500)
     with pytest.raises(UnusablePaths, match="cannot write to the folder out"):
-        make_folders([Job(Path("a.png"), Path("out/a.png"))])
+        make_folders([Path("out")])
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(folder: Path) -> None:
@@ -167,7 +177,7 @@ def test_a_plan_loses_no_picture_and_no_file(
     root = tmp_path_factory.mktemp("plan")
     touch(*(str(root / name) for name in files))
     try:
-        jobs = plan([root], root / "out", ".png", overwrite=overwrite)
+        jobs = list(plan(Sources([root], None, root / "out", None), root / "out", ".png", overwrite=overwrite))
     except UnusablePaths:
         return
     sources = {str(job.source.relative_to(root)) for job in jobs}

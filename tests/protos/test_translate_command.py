@@ -85,7 +85,7 @@ def test_failing_picture_is_named_with_its_reason(command: Callable[..., Ended])
     assert ended.code == 1
     assert ended.err == "bad.png: sentence of INVALID_PICTURE (INVALID_PICTURE)\n"
     assert ended.out.startswith("2 of 3 pictures translated")
-    assert ended.out.endswith(", 1 failed\n")
+    assert ended.out.endswith(", 1 failed\n  1 INVALID_PICTURE: bad.png\n")
 
 
 def test_only_picture_that_fails_is_exit_code_1(command: Callable[..., Ended]) -> None:
@@ -156,10 +156,12 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert [path.name for path in Path().iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("address", ["localhost", ":50051", "localhost:http"])
+@pytest.mark.parametrize("address", ["localhost", ":50051", "localhost:http", "a:1,b", "::1", "a:65536"])
 def test_address_without_a_host_or_a_port_is_refused(command: Callable[..., Ended], address: str) -> None:
     ended = command("--models", server=address)
-    assert ended == Ended(2, "", f"lapis-translate: error: --server: must be HOST:PORT (got {address!r})\n")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("lapis-translate: error: --server: must be HOST:PORT, or several with commas between, ")
+    assert ended.err.endswith(f" (got {address!r})\n")
 
 
 def test_settings_come_from_the_environment_and_from_a_file(
@@ -177,9 +179,9 @@ def test_models_are_listed_as_a_table(command: Callable[..., Ended], server: Ser
     ended = command("--models")
     assert ended == Ended(
         0,
-        "MODEL        VERSION  STATE    INPUT      OUTPUT     PROVIDER              MAX BATCH\n"
-        "edges2emoji  1        ready    256x256x3  anyxanyx1  CPUExecutionProvider  8\n"
-        "new          12       loading  0x0x0      0x0x0      -                     1\n",
+        "MODEL        VERSION  STATE    INPUT      OUTPUT     PROVIDER              MAX BATCH  LABELS\n"
+        "edges2emoji  1        ready    256x256x3  anyxanyx1  CPUExecutionProvider  8          latest,stable\n"
+        "new          12       loading  0x0x0      0x0x0      -                     1          -\n",
         "",
     )
 

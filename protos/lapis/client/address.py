@@ -55,7 +55,7 @@ def count_addresses(address: str) -> int:
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.strip().rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535 or (":" in host and not host.startswith("[")):
-        raise ValueError("must be HOST:PORT, several with commas between, or a gRPC target such as dns:///HOST:PORT")
+        raise ValueError("must be HOST:PORT, or several with commas between, or a gRPC target like dns:///HOST:PORT")
     return host.strip("[]"), int(port)
 
 
