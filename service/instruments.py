@@ -56,7 +56,7 @@ class Instruments:
         )
 
     def _define_counters(self) -> None:
-        self.answers = self._counter("lapis_answers", "Requests that were answered with a picture.")
+        self.answers = self._counter("lapis_answers", "Requests that an engine answered; those answered from the cache are not among them.")
         self.refused = self._counter("lapis_refused_requests", "Requests that ended in an error.", "reason")
         self.dropped = self._counter(
             "lapis_dropped_requests",

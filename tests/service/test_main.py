@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,3 +222,23 @@ async def test_every_log_line_is_json_and_requests_carry_their_id(
         assert await process.end() == 0
     assert (request["request_id"], request["code"], request["model"]) == ("the-one", "OK", "m")
     assert [json.loads(line)["level"] for line in process.lines]
+
+
+def test_lost_engine_ends_the_process(repository: Repository) -> None:
+    lose_it = """
+from service import __main__
+from service.errors import EngineLost
+
+async def run(server, stop):
+    raise EngineLost("model m version 1: broken for good")
+
+__main__.Server.run = run
+__main__.main()
+"""
+    command = [sys.executable, "-c", lose_it, "--models", str(repository({"m/1": "invert"})), "--log-format", "json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    (line,) = map(json.loads, ended.stderr.splitlines())
+    assert (line["event"], line["level"], line["reason"]) == (
+        "engine_lost", "error", "model m version 1: broken for good",
+    )  # fmt: skip
