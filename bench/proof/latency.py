@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from bench.proof.settings import ProofSettings
 
 SHARE = 0.7
+MOST = 2.5
+# Random arrivals queue by chance, whoever serves them: with two lanes at 0.7, an ideal queue has a p99 of 4 service times.
+MOST_OVER_IDEAL = 1.25
 
 
 def prove(settings: ProofSettings) -> Proof:
@@ -31,20 +34,22 @@ def prove(settings: ProofSettings) -> Proof:
                 taken.setdefault(name, []).append(measured)
     spreads = {name: merged(one.tally.all_latency for one in turns) for name, turns in taken.items()}
     idle = spreads["unloaded"]
-    claims = [
-        Claim.at_most(
-            f"p99 at {SHARE} of capacity, {name} arrivals, over the unloaded p99",
-            spreads[name].percentile(0.99) / idle.percentile(0.99),
-            2.5,
-        )
-        for name in ("constant", "poisson")
-    ]
-    figures: dict[str, Any] = {name: report.spread(spread) for name, spread in spreads.items()}
+    ratios = {name: spreads[name].percentile(0.99) / idle.percentile(0.99) for name in ("constant", "poisson")}
     lanes = _lanes(taken["poisson"][0])
-    figures["lanes"] = lanes
-    figures["p99_over_service_time_of_an_ideal_queue"] = {
-        "poisson": round(ideal_p99(SHARE, lanes), 2),
-        "note": "first come, first served, runs of one picture that all take the same time, random arrivals",
+    ideal = ideal_p99(SHARE, lanes)
+    over = f"p99 at {SHARE} of capacity over the unloaded p99"
+    claims = [
+        Claim.at_most(f"{over}, even arrivals", ratios["constant"], MOST),
+        Claim.told(f"{over}, random arrivals", ratios["poisson"]),
+        Claim.at_most("the latter over that of an ideal queue", ratios["poisson"] / ideal, MOST_OVER_IDEAL),
+    ]
+    figures: dict[str, Any] = {
+        "latency": {name: report.spread(spread) for name, spread in spreads.items()},
+        "lanes": lanes,
+        "ideal_queue": {
+            "p99_over_service_time": round(ideal, 2),
+            "what": "first come, first served; runs of one picture, all as long; random arrivals; as many lanes",
+        },
     }
     return Proof(claims, figures, draw=lambda path: compare(spreads, path, f"latency at {SHARE} of capacity"))
 

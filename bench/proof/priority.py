@@ -48,9 +48,9 @@ def _compared(taken: dict[str, list[Measured]]) -> Proof:
     }
     high, none = spreads["high priority"], spreads["no priorities"]
     answered = {
-        "high": _share_answered(taken["with"], "high"),
-        "low": _share_answered(taken["with"], "low"),
-        "normal": _share_answered(taken["without"], "normal"),
+        "high": share_answered(taken["with"], "high"),
+        "low": share_answered(taken["with"], "low"),
+        "normal": share_answered(taken["without"], "normal"),
     }
     faster = high.percentile(0.99) / none.percentile(0.99)
     claims = [
@@ -66,7 +66,8 @@ def _compared(taken: dict[str, list[Measured]]) -> Proof:
     return Proof(claims, figures, draw=lambda path: compare(spreads, path, "latency under a flood of low priority"))
 
 
-def _share_answered(turns: list[Measured], priority: str) -> float:
+def share_answered(turns: list[Measured], priority: str) -> float:
+    """Returns how many of the calls of a priority were answered, as a share of 1."""
     answered = offered = 0
     for one in turns:
         for (who, verdict, _, _), calls in one.tally.calls.items():
