@@ -176,13 +176,25 @@ class Life:
         kept.model.begin_to_load()
         await self._tell()
         try:
-            loaded = await self._loader.load(file, self._told_of_soundness(kept.model, file))
+            loaded = await self._open(file, self._told_of_soundness(kept.model, file))
         except (StartupError, DeviceUnavailable) as error:
             kept.is_broken = isinstance(error, StartupError)
             kept.model.fail(str(error))
             raise
         self._serve(kept.model, file, loaded)
         await self._tell()
+
+    async def _open(self, file: ModelFile, on_sound: Callable[[bool], None]) -> LoadedModel:
+        """Load a file; whatever goes wrong, a StartupError or DeviceUnavailable, must not end the other models."""
+        try:
+            return await self._loader.load(file, on_sound)
+        except (StartupError, DeviceUnavailable):
+            raise
+        except OSError as error:  # removed since it was found, say
+            raise StartupError(f"{file.path}: {error.strerror}") from error
+        except Exception as error:
+            log.exception("load_fault", model=file.name, version=file.version)
+            raise StartupError(f"{file.path}: loading it failed with a fault of ours, which the log tells") from error
 
     def _serve(self, model: ModelVersion, file: ModelFile, loaded: LoadedModel) -> None:
         """Let the next request find what was loaded, and what served before finish what it has."""

@@ -7,6 +7,7 @@ import base64
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import cv2
 import grpc
@@ -229,6 +230,20 @@ async def test_broken_file_in_the_place_of_a_good_one_changes_nothing(
         write_model(path, "identity")
         await looks(service)
         assert service.model is not before
+
+
+async def test_file_that_vanishes_or_brings_out_a_fault_of_ours_harms_nobody_else(
+    serving: Serving, png: Png, write_model: WriteModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving({"m/1": "invert"}) as service:
+        for number, fault in ((2, FileNotFoundError(2, "No such file or directory")), (3, ZeroDivisionError("secret"))):
+            write_model(models(service) / f"m/{number}/model.onnx")
+            monkeypatch.setattr("service.loading.Engine", Mock(side_effect=fault))
+            await looks(service)
+        assert states(service) == {"m/1": "ready", "m/2": "failed", "m/3": "failed"}
+        assert version(service, "m/2").failure.endswith("m/2/model.onnx: No such file or directory")
+        assert "secret" not in version(service, "m/3").failure
+        assert await answering(service, png) == "1"
 
 
 async def test_file_that_is_still_being_copied_is_left_alone(

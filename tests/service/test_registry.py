@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidRequest, ModelNotFound, NotReady, StartupError
-from service.registry import Registry, State
+from service.registry import ModelVersion, Registry, State
 from service.repository import ModelFile
 
 
@@ -60,14 +60,14 @@ def test_long_names_are_not_echoed_whole() -> None:
     assert len(str(refused.value)) < 200
 
 
-@pytest.mark.parametrize("state", [State.LOADING, State.DRAINING, State.FAILED])
+@pytest.mark.parametrize("state", [state for state in State if state is not State.READY])
 def test_model_that_is_not_ready_does_not_serve(state: State) -> None:
     models = registry("a/1")
     ready(models, 1)
     models.models[0].state = state
     with pytest.raises(NotReady, match=f"model a version 1 is {state.value}"):
         models.models[0].serving()
-    assert not models.is_ready
+    assert models.is_ready == (state is State.UNLOADED)  # which was asked for, and is no fault
 
 
 def test_draining_ends_all_but_what_has_failed() -> None:
@@ -83,3 +83,99 @@ def test_model_loaded_too_late_does_not_come_back() -> None:
     models.drain()
     ready(models, 1)
     assert models.models[0].state is State.DRAINING
+
+
+def added(models: Registry, place: str) -> ModelVersion:
+    name, version = place.split("/")
+    return models.add(ModelFile(name, int(version), Path(place)))
+
+
+def serve(model: ModelVersion) -> None:
+    loaded: Any = object()
+    model.begin_to_load()
+    model.become_ready(loaded)
+
+
+def test_latest_is_the_highest_that_is_ready() -> None:
+    models = registry("a/1", "a/2")
+    ready(models, 1)
+    assert models.find("a", "latest").version == 1
+    assert [models.labels(model) for model in models.models] == [["latest"], []]
+    ready(models, 2)
+    assert [models.labels(model) for model in models.models] == [[], ["latest"]]
+
+
+def test_label_finds_its_version_whatever_its_state() -> None:
+    models = registry("a/1", "a/2", "b/1")
+    models.relabel("a", {"stable": 1, "gone": 7})
+    ready(models, 1, 2)
+    assert models.find("a", "stable").version == 1
+    assert models.labels(models.find("a", "1")) == ["stable"]
+    with pytest.raises(ModelNotFound, match="model a has no version 'gone'; it has 1, 2, gone, stable"):
+        models.find("a", "gone")
+    with pytest.raises(ModelNotFound, match="model b has no version 'stable'; it has 1"):
+        models.find("b", "stable")
+
+
+def test_version_that_comes_later_holds_nothing_up() -> None:
+    models = registry("a/1")
+    assert not models.is_ready
+    ready(models, 1)
+    assert models.is_ready
+    models.started()
+    added(models, "a/2").begin_to_load()
+    newcomer = added(models, "b/1")
+    newcomer.begin_to_load()
+    assert models.is_ready
+    serve(newcomer)
+    models.require("b")
+    newcomer.become_sound(sound=False)
+    assert not models.is_ready, "whoever was ready once counts"
+    newcomer.become_sound(sound=True)
+    assert models.is_ready
+
+
+def test_start_waits_for_every_version_that_is_to_be_loaded() -> None:
+    models = registry("a/1", "a/2")
+    ready(models, 1)
+    assert not models.is_ready
+    models.find("a", "2").be_unloaded()
+    assert models.is_ready
+
+
+def test_model_that_is_unloaded_or_gone_leaves_the_others_ready() -> None:
+    models = registry("a/1", "b/1")
+    ready(models, 1)
+    models.find("a", "1").be_unloaded()
+    assert models.is_ready
+    models.remove(models.find("a", "1"))
+    assert (models.is_ready, models.names) == (True, ("b",))
+    assert models.find("", "").name == "b"
+    models.drain()
+    assert not models.is_ready
+
+
+def test_versions_stay_in_order_as_they_come() -> None:
+    models = registry("b/2")
+    for place in ("b/10", "a/1", "b/1"):
+        added(models, place)
+    assert [f"{model.name}/{model.version}" for model in models.models] == ["a/1", "b/1", "b/2", "b/10"]
+
+
+def test_server_without_models_says_so() -> None:
+    models = registry("a/1")
+    models.remove(models.models[0])
+    with pytest.raises(ModelNotFound, match="the server has no models"):
+        models.find("", "")
+    assert not models.is_ready
+
+
+def test_version_that_serves_is_not_harmed_by_a_file_that_fails() -> None:
+    models = registry("a/1")
+    ready(models, 1)
+    model = models.models[0]
+    model.begin_to_load()
+    model.fail("no model")
+    assert (model.state, model.failure) == (State.READY, "no model")
+    serve(model)
+    assert model.failure == ""

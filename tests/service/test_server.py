@@ -9,6 +9,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from lapis.v1 import translation_pb2 as pb
 
+from service.errors import EngineLost
+from service.scheduler.lanes import Lanes
+
 if TYPE_CHECKING:
     from tests.service.conftest import Gate, Png, Serving
 
@@ -42,6 +45,17 @@ async def test_server_without_requests_stops_without_delay(serving: Serving) -> 
         service.stop.set()
     with pytest.raises(httpx.ConnectError):
         await service.get("/livez")
+
+
+async def test_engine_that_stays_broken_ends_the_server(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(_: Lanes[Any, Any]) -> None:
+        raise EngineLost("the engine failed 4 times in a row")
+
+    monkeypatch.setattr(Lanes, "run", lost)
+    with pytest.raises(ExceptionGroup) as ended:
+        async with serving({"m/1": "invert"}) as service:
+            await service.stop.wait()
+    assert [type(error) for error in ended.value.exceptions] == [EngineLost]
 
 
 async def test_gpu_that_is_not_there_leaves_the_model_failed(serving: Serving, png: Png) -> None:
