@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -110,7 +111,8 @@ def spread(cores: int, lanes: int) -> tuple[Lane, ...]:
 
 def _measure(path: Path, choices: Mapping[str, tuple[Lane, ...]]) -> dict[str, float]:
     """Return the most pictures/s of a round, by CPU mode, with every lane busy."""
-    trials = {mode: Trial(path, lanes) for mode, lanes in choices.items()}
+    with ThreadPoolExecutor(len(choices)) as threads:
+        trials = dict(zip(choices, threads.map(functools.partial(Trial, path), choices.values()), strict=True))
     best = dict.fromkeys(choices, 0.0)
     for _ in range(_ROUNDS):
         for mode, trial in trials.items():

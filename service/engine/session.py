@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 from typing import TYPE_CHECKING
 
 import onnxruntime  # type: ignore[import-untyped]
@@ -12,12 +13,14 @@ from service.engine.providers import CPU, preload_cuda, providers, wanted_provid
 from service.errors import StartupError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from service.engine.providers import Profile, Provider
 
 # ONNX Runtime's own levels: 4 is fatal. What it has to say comes back as exceptions, or is seen in the provider.
 _FATAL = 4
+_one_silence = threading.Lock()
 
 
 class DeviceUnavailable(Exception):
@@ -54,11 +57,20 @@ def read_only_session(path: Path) -> onnxruntime.InferenceSession:
 def _load(path: Path, options: onnxruntime.SessionOptions, wanted: list[Provider]) -> onnxruntime.InferenceSession:
     onnxruntime.set_default_logger_severity(_FATAL)
     try:
-        # A provider that cannot start is reported on stdout, whatever the log level, before the next one is tried.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with _silence() if len(wanted) > 1 else contextlib.nullcontext():
             return onnxruntime.InferenceSession(path, options, providers=wanted)
     except Exception as error:
         raise StartupError(f"{path}: ONNX Runtime cannot load it: {one_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep off stdout what ONNX Runtime prints there when a provider cannot start and the next one is tried.
+
+    There is one stdout: two threads that took it away and gave it back might leave it taken away.
+    """
+    with _one_silence, contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
