@@ -43,8 +43,10 @@ format: $(DEV) ## Format the code and fix what can be fixed
 	ruff format
 
 bench: $(DEV) ## Measure; figures go to bench/results
-	python bench/train_step.py
-	python bench/service_throughput.py
+	python -m bench.train_step
+	python -m bench.service_throughput
+	for claim in saturation overload latency cancellation priority overhead restart versions; do \
+	  python -m bench.proof $$claim || exit; done
 
 proto: $(DEV) ## Generate the stubs from the protos
 	python protos/generate.py
