@@ -209,7 +209,8 @@ class Admission:
     def expected(self, wish: Wish, now: float) -> float:
         """Return the seconds from now until a request would be answered, were it admitted."""
         rank = self._rank(wish, now)
-        ahead = sum(ticket.rows_left for ticket in self.tickets if ticket.rank <= rank)
+        # Rows of one picture take turns with another's: no more of them go before it than it has itself.
+        ahead = sum(min(ticket.rows_left, wish.rows) for ticket in self.tickets if ticket.rank <= rank)
         return self._forecast.wait(ahead) + self._forecast.service(wish.rows, ahead) + self._besides
 
     def _rank(self, wish: Wish, now: float) -> tuple[int, float]:

@@ -148,11 +148,7 @@ class ModelQueue(Generic[T, R]):
         if ticket.displaced:
             raise ticket.displaced
         wish = ticket.wish
-        # It waits since it was admitted: time spent on decoding is no reason to be served later.
-        entry = Entry(
-            wish.priority, wish.deadline, ticket.arrived, ticket.rank[1], ticket.owner if wish.rows > 1 else 0
-        )
-        row: Row[T, R] = Row(item, entry, ticket, self._clock())
+        row: Row[T, R] = Row(item, self._entry(ticket), ticket, self._clock())
         ticket.on_displaced = lambda: self._drop_all(ticket)
         self._rows[row] = None
         self.lanes.notify()
@@ -164,6 +160,19 @@ class ModelQueue(Generic[T, R]):
         if wish.rows == 1:
             ticket.engine_seconds = answer.queue_seconds + answer.infer_seconds
         return answer
+
+    def _entry(self, ticket: Ticket) -> Entry:
+        """Return what the policy goes by.
+
+        A row waits since it was admitted: time spent on decoding is no reason to be served later. Of several rows each
+        waits for itself, or the last ones of a large picture would go before all who came while the first ones ran.
+        """
+        wish = ticket.wish
+        if wish.rows == 1:
+            return Entry(wish.priority, wish.deadline, ticket.arrived, ticket.rank[1])
+        now = self._clock()
+        due = min(wish.deadline, ticket.rank[1] + now - ticket.arrived)
+        return Entry(wish.priority, wish.deadline, now, due, ticket.owner)
 
     def plan(self, situation: Situation) -> Plan:
         """Plan the next run, and let go of what is too late."""

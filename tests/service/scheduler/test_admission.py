@@ -136,6 +136,15 @@ def test_rows_that_have_run_do_not_count() -> None:
             pass
 
 
+def test_picture_of_many_rows_counts_for_no_more_than_goes_before() -> None:
+    admission = door()
+    with admission.admit(wish(rows=50)):
+        with admission.admit(wish(seconds=2.5, priority=LOW)):
+            pass
+        with pytest.raises(DeadlineUnreachable):
+            admission.admit(wish(rows=10, seconds=19.0, priority=LOW)).__enter__()
+
+
 def test_many_rows_need_their_time() -> None:
     admission = door()
     with admission.admit(wish(seconds=5.0)), pytest.raises(DeadlineUnreachable, match=r"takes 10\.000 s"):

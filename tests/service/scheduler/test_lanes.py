@@ -15,7 +15,7 @@ from service.errors import (
     NotReady,
     QueueFull,
 )
-from service.scheduler.admission import Admission, Bounds, House, Wish
+from service.scheduler.admission import Admission, Bounds, House, Ticket, Wish
 from service.scheduler.cost import CostModel
 from service.scheduler.lanes import Lanes
 from service.scheduler.policy import Rules
@@ -176,6 +176,25 @@ async def test_higher_class_goes_first() -> None:
         model.engine.gate.set()
         await results([*first, *low, *high])
         assert model.engine.runs == [[1], [3], [2]]
+
+
+async def test_picture_of_many_rows_does_not_rise_above_others_by_taking_long() -> None:
+    async with models(buckets=(1,), ageing=5.0) as [model]:
+        model.engine.gate.set()
+        in_hand = asyncio.Semaphore(2)
+
+        async def tile(item: int, ticket: Ticket) -> None:
+            async with in_hand:
+                await model.queue.submit(item, ticket)
+
+        with model.door.admit(Wish(1, rows=40)) as ticket:
+            async with asyncio.TaskGroup() as tiles:
+                for item in range(100, 140):
+                    tiles.create_task(tile(item, ticket))
+                for _ in range(10):  # of a second each
+                    await model.engine.started.acquire()
+                await results(await model.submitted(1000))
+        assert model.engine.runs.index([1000]) <= 12
 
 
 async def test_cancelled_caller_never_reaches_the_engine_nor_harms_others() -> None:
