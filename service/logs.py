@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal
+from io import TextIOBase
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
-    from typing import Any
+    from typing import TextIO
 
     from structlog.typing import FilteringBoundLogger, Processor
 
@@ -23,6 +25,7 @@ request_fields: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar(
 
 def configure(level: str, form: Literal["auto", "json", "console"], **always: object) -> None:
     """Send all logs of the process to stderr, one event a line, each with the fields in `always`."""
+    stream: Any = _Steadfast(sys.stderr)
     as_console = sys.stderr.isatty() if form == "auto" else form == "console"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -44,9 +47,27 @@ def configure(level: str, form: Literal["auto", "json", "console"], **always: ob
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
     )
-    _capture_libraries(number, shared, last)
+    _capture_libraries(stream, number, shared, last)
+
+
+class _Steadfast(TextIOBase):
+    """A stream that loses what cannot be written: who reads the log no more must not end the requests it tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is still held back."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _Adding:
@@ -65,8 +86,8 @@ def _add_request_fields(_: object, __: str, event: MutableMapping[str, Any]) -> 
     return {**fields(), **event} if fields else event
 
 
-def _capture_libraries(level: int, shared: list[Processor], last: list[Processor]) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+def _capture_libraries(stream: TextIO, level: int, shared: list[Processor], last: list[Processor]) -> None:
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -139,8 +139,7 @@ class Translator:
         key = await self._key(loaded.engine, order, picture, placement)
         if known := self._known(model, key):
             return replace(known, timings=Timings(decoded - started, 0.0, 0.0, 0.0, 0), cached=True)
-        with tracing.stage("infer"):
-            inferred = await self._inferred(loaded, order, picture, ticket)
+        inferred = await self._inferred(loaded, order, picture, ticket)
         ready = time.monotonic()
         with tracing.stage("encode"):
             data, (height, width, channels) = await self._encoded(inferred.pixels, order, placement)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any
 
 from lapis.v1 import translation_pb2 as pb
@@ -13,17 +11,17 @@ from service.edge import messages
 from service.edge.call import Call, caller_of, current, deadline_of
 from service.edge.ledger import Refused
 from service.edge.stream import Stream
-from service.errors import DeadlineExceeded, InvalidRequest
+from service.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    import asyncio
 
     import grpc
 
     from service.edge.ledger import Ledger
     from service.registry import ModelVersion, Registry
     from service.settings import ServeSettings
-    from service.translator import Translation, Translator
+    from service.translator import Translator
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -91,9 +89,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         deadline = min(call.deadline, call.started + messages.timeout(request))
         wanted = messages.order(request, deadline, caller)
         call.sent_bytes = wanted.nbytes
-        made = self._translator.translate(model, wanted)
-        # gRPC itself ends what exceeds the call's deadline.
-        call.made = await (made if deadline == call.deadline else _before(deadline, made))
+        call.made = await self._translator.translate(model, wanted)
         return messages.response(call.request_id, model, wanted, call.made)
 
     def _find(self, call: Call, name: str, version: str) -> ModelVersion:
@@ -107,12 +103,3 @@ def _request_in(item: pb.TranslateStreamRequest | None) -> pb.TranslateRequest:
     if item is None:
         raise InvalidRequest("the item is no lapis.v1.TranslateStreamRequest")
     return item.request
-
-
-async def _before(deadline: float, work: Awaitable[Translation]) -> Translation:
-    """Await work until its deadline; raises DeadlineExceeded."""
-    try:
-        async with asyncio.timeout(deadline - time.monotonic()):
-            return await work
-    except TimeoutError as error:
-        raise DeadlineExceeded("the request's timeout passed before the answer was there") from error

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,3 +73,55 @@ def test_where_nobody_watches_logs_are_json(capsys: pytest.CaptureFixture[str]) 
     logs.configure("info", "auto")
     logs.log.info("serving")
     assert json.loads(capsys.readouterr().err)["event"] == "serving"
+
+
+def test_fields_of_the_process_stand_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json", worker=3)
+    logs.log.info("serving")
+    logging.getLogger("some.library").warning("careful")
+    assert [json.loads(line)["worker"] for line in capsys.readouterr().err.splitlines()] == [3, 3]
+
+
+async def test_lines_of_a_request_say_whose_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+
+    async def serve(name: str) -> None:
+        logs.request_fields.set(lambda: {"request_id": name, "trace_id": f"trace of {name}"})
+        logs.log.info("ours")
+        logging.getLogger("some.library").warning("theirs")
+        logs.log.info("another", request_id="told")
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in ("a", "b"):
+            tasks.create_task(serve(name))
+    logs.log.info("of none")
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one.get("request_id"), one.get("trace_id")) for one in told] == [
+        ("a", "trace of a"),
+        ("a", "trace of a"),
+        ("told", "trace of a"),
+        ("b", "trace of b"),
+        ("b", "trace of b"),
+        ("told", "trace of b"),
+        (None, None),
+    ]
+
+
+def test_fields_of_a_request_are_not_made_for_lines_that_are_not_written() -> None:
+    logs.configure("info", "json")
+    token = logs.request_fields.set(lambda: pytest.fail("asked for nothing"))
+    logs.log.debug("quiet")
+    logs.request_fields.reset(token)
+
+
+def test_log_that_nobody_reads_any_more_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w", buffering=1) as broken:
+        monkeypatch.setattr(sys, "stderr", broken)
+        logs.configure("info", "json")
+        os.close(reading)
+        logs.log.error("lost")
+        logging.getLogger("some.library").error("lost too")
+        with pytest.raises(BrokenPipeError):
+            broken.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)

@@ -98,24 +98,6 @@ async def test_method_that_does_not_exist_is_unimplemented(edged: Edged) -> None
             assert refused.value.code() is Code.UNIMPLEMENTED
 
 
-async def test_timeout_of_a_request_counts_from_its_arrival(edged: Edged, reason: Reason) -> None:
-    async with edged() as edge:
-        edge.script.hold(b"ab", b"cd")
-        for milliseconds in (0, 30):
-            request = pb.TranslateRequest(encoded=b"ab")
-            request.timeout.FromMilliseconds(milliseconds)
-            with pytest.raises(grpc.aio.AioRpcError) as late:
-                await edge.stub.Translate(request)
-            assert (late.value.code(), reason(late.value)) == (Code.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
-        assert edge.script.left == [b"ab"] * len(edge.script.orders), "who is too late has left"
-        longer = pb.TranslateRequest(encoded=b"cd")
-        longer.timeout.FromSeconds(3600)
-        call = edge.stub.Translate(longer, timeout=0.2)
-        with pytest.raises(grpc.aio.AioRpcError) as late:
-            await call
-        assert late.value.code() is Code.DEADLINE_EXCEEDED, "the call's own deadline holds as well"
-
-
 async def test_deadline_that_the_engine_is_told_is_the_earlier_of_two(edged: Edged) -> None:
     async with edged() as edge:
         for seconds, timeout in ((1000, 10), (10, 1000), (1000, None), (None, 1000)):

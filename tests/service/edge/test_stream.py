@@ -13,6 +13,7 @@ from service.errors import InvalidPicture, QueueFull
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.service.conftest import Gate, Png, Serving
     from tests.service.edge.conftest import Edge, Edged
 
 Code = grpc.StatusCode
@@ -20,8 +21,8 @@ Call = grpc.aio.StreamStreamCall[pb.TranslateStreamRequest, pb.TranslateStreamRe
 
 
 def item(picture: bytes, **fields: object) -> pb.TranslateStreamRequest:
-    fields.setdefault("request_id", picture.decode())
-    return pb.TranslateStreamRequest(request=pb.TranslateRequest(encoded=picture, **fields))
+    named = {"request_id": picture.decode(errors="ignore"), **fields}
+    return pb.TranslateStreamRequest(request=pb.TranslateRequest(encoded=picture, **named))
 
 
 async def send(call: Call, *pictures: bytes) -> None:
@@ -177,21 +178,25 @@ async def test_deadline_of_the_call_ends_all_its_pictures(edged: Edged) -> None:
     assert ended.value.code() is Code.DEADLINE_EXCEEDED
 
 
-async def test_timeout_of_a_picture_is_its_own(edged: Edged) -> None:
-    async with edged() as edge:
-        edge.script.hold(b"a", b"b")
-        call = edge.stub.TranslateStream()
-        late = item(b"a")
-        late.request.timeout.FromMilliseconds(20)
-        await call.write(late)
-        await call.write(item(b"b"))
-        answer = await call.read()
-        edge.script.let_go(b"b")
-        other = await call.read()
-        call.cancel()
-    assert (answer.request_id, answer.error.code) == ("a", Code.DEADLINE_EXCEEDED.value[0])
-    assert answer.error.reason == "DEADLINE_EXCEEDED"
-    assert (other.request_id, other.response.encoded) == ("b", b"b")
+async def test_timeout_of_a_picture_is_its_own(serving: Serving, png: Png, gate: Gate) -> None:
+    async with serving({"m/1": "invert"}) as service:
+        gate.close()
+        call = service.stub.TranslateStream()
+        for name, milliseconds in (("at once", 0), ("soon", 30), ("later", 3_600_000)):
+            late = item(png(0), request_id=name)
+            late.request.timeout.FromMilliseconds(milliseconds)
+            await call.write(late)
+        ended = [await call.read(), await call.read()]
+        gate.open()
+        last = await call.read()
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+    assert [(one.request_id, one.error.reason) for one in ended] == [
+        ("at once", "DEADLINE_EXCEEDED"),
+        ("soon", "DEADLINE_EXCEEDED"),
+    ]
+    assert {one.error.code for one in ended} == {Code.DEADLINE_EXCEEDED.value[0]}
+    assert (last.request_id, last.WhichOneof("result")) == ("later", "response")
 
 
 async def test_each_picture_is_counted_timed_and_logged_as_a_request(edged: Edged) -> None:
