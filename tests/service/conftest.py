@@ -42,6 +42,8 @@ SIDE = 8
 FORBIDDEN = 255
 # Rounds of the slow model per level of its brightest pixel; about a second at 100 levels.
 ROUNDS = 12
+# A process that says nothing for so many seconds hangs.
+HANGS = 60.0
 
 
 class WriteModel(Protocol):
@@ -118,7 +120,7 @@ class Process:
     async def event(self, name: str, **fields: object) -> dict[str, Any]:
         """Reads on to the event of a name, with these fields; every line before it must be a log line, too."""
         assert self._process.stderr
-        while line := await self._process.stderr.readline():
+        while line := await asyncio.wait_for(self._process.stderr.readline(), HANGS):
             self.lines.append(line.decode().rstrip("\n"))
             event: dict[str, Any] = json.loads(line)
             if event["event"] == name and fields.items() <= event.items():
@@ -130,7 +132,7 @@ class Process:
 
     async def end(self) -> int:
         assert self._process.stderr
-        self.lines += (await self._process.stderr.read()).decode().splitlines()
+        self.lines += (await asyncio.wait_for(self._process.stderr.read(), HANGS)).decode().splitlines()
         return await self._process.wait()
 
 
