@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from lapis.client import AsyncClient, StreamResult, TranslateOptions
 
-# After so many pictures a stream is ended and another opened: servers that came later, and those that were given back
-# their health, get a share of a long run.
-_PICTURES_PER_STREAM = 1000
+# A stream goes to one server, and ends after so many pictures for another to be opened, which may go elsewhere: servers
+# that come later, or are healthy again, get a share of a long run. The first streams are short, as a balancer starts
+# with the servers that it has reached, and twice as long each time.
+_FEWEST, _MOST = 32, 1024
 # Seconds beyond a picture's timeout after which a stream that answers nothing is given up.
-_SILENCE = 60.0
+SILENCE = 60.0
 # Seconds that the server may take to end a stream on which all is answered.
 _FAREWELL = 5.0
 
@@ -35,17 +36,27 @@ class StreamBroken(Exception):
 class Pipe:
     """Spreads pictures over `streams` calls, each opened when it is needed and again when it broke.
 
-    Its tasks belong to the group; `close` lets them end.
+    Its tasks belong to the group; `close` lets them end. A stream that answers nothing for `silence` seconds longer
+    than a picture may take is given up.
     """
 
     def __init__(
-        self, client: AsyncClient, group: asyncio.TaskGroup, options: TranslateOptions, *, streams: int, window: int
+        self,
+        client: AsyncClient,
+        group: asyncio.TaskGroup,
+        options: TranslateOptions,
+        *,
+        streams: int,
+        window: int,
+        silence: float = SILENCE,
     ) -> None:
         self._client = client
         self._group = group
         self._options = options
         self._streams = streams
         self._window = window
+        self._silence = silence
+        self._opened = 0
         self._open: list[_Stream] = []
 
     async def translate(self, picture: bytes) -> Translation:
@@ -66,7 +77,9 @@ class Pipe:
         """Returns the stream with the least in hand, or a new one while there are too few."""
         self._open = [stream for stream in self._open if stream.takes_more]
         if len(self._open) < self._streams:
-            stream = _Stream(self._client)
+            length = min(_FEWEST << (self._opened // self._streams), _MOST)
+            self._opened += 1
+            stream = _Stream(self._client, length, self._client.timeout + self._silence)
             self._open.append(stream)
             self._group.create_task(stream.run(self._options, self._window))
             return stream
@@ -82,11 +95,12 @@ class Pipe:
 class _Stream:
     """One call, and those who wait for an answer of it."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncClient, length: int, silence: float) -> None:
         self._client = client
+        self._silence = silence
         self._requests: asyncio.Queue[Request | None] = asyncio.Queue()  # None: no more come
         self._waiting: dict[Request, asyncio.Future[Translation]] = {}
-        self._left = _PICTURES_PER_STREAM
+        self._left = length
         self._patience = asyncio.timeout(None)
 
     @property
@@ -151,7 +165,7 @@ class _Stream:
         """Lets the server be silent so long and no longer; for ever where it owes no answer."""
         now = asyncio.get_running_loop().time()
         if self._waiting:
-            self._patience.reschedule(now + self._client.timeout + _SILENCE)
+            self._patience.reschedule(now + self._silence)
         else:
             self._patience.reschedule(None if self.takes_more else now + _FAREWELL)
 

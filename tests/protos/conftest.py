@@ -7,7 +7,7 @@ import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import pytest
@@ -19,6 +19,10 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_status import rpc_status
 from lapis.v1 import translation_pb2 as v1
+from lapis.v1.repository_pb2 import LoadModelRequest, UnloadModelRequest
+from lapis.v1.repository_pb2 import LoadModelResponse as Loaded
+from lapis.v1.repository_pb2 import UnloadModelResponse as Unloaded
+from lapis.v1.repository_pb2_grpc import RepositoryServiceServicer, add_RepositoryServiceServicer_to_server
 from lapis.v1.translation_pb2_grpc import TranslationServiceServicer, add_TranslationServiceServicer_to_server
 
 if TYPE_CHECKING:
@@ -74,8 +78,8 @@ class Service(TranslationServiceServicer):
     `fail REASON`: refuses with it. `fail once REASON`, then anything: refuses the first time that it sees this picture.
     `foreign`: fails with another domain's ErrorInfo. `garbled`: fails with details that are no protobuf.
     `hold`: answers when the test sets `release`. `meet`: answers when as many calls are here as `barrier` waits for.
-    In a stream also: `break CODE`: ends the call with it; `break once CODE`: does so the first time that it sees this
-    picture; `leave`: ends the call as if all were well; `stray`: answers under an id that was not asked.
+    `break CODE`: ends the call, a stream too, with it; `break once CODE`: does so the first time that it sees this
+    picture. In a stream: `leave`: ends the call as if all were well; `stray`: answers under an id that was not asked.
     """
 
     def __init__(self) -> None:
@@ -86,8 +90,10 @@ class Service(TranslationServiceServicer):
         self.holding = threading.Semaphore(0)  # released by each picture that is held
         self.cancelled = threading.Event()
         self.barrier = threading.Barrier(1)
-        self.models = [MODEL]
+        self.models = [v1.Model.FromString(MODEL.SerializeToString())]
         self.streams = 0
+        self.refuses = ""  # the reason for which every picture is refused
+        self.trailers: tuple[tuple[str, bytes], ...] = ()
         self.in_flight = 0
         self.most_in_flight = 0
         self._lock = threading.Lock()
@@ -95,11 +101,16 @@ class Service(TranslationServiceServicer):
     def Translate(self, request: v1.TranslateRequest, context: grpc.ServicerContext) -> v1.TranslateResponse:
         self.metadata.append(dict(context.invocation_metadata()))
         context.add_callback(self.cancelled.set)
+        context.set_trailing_metadata(self.trailers)
         try:
-            return self._translate(request)
+            response = self._translate(request)
+            self._break(request.encoded)
+        except Broken as broken:
+            context.abort(broken.code, "broken")
         except Refusal as refusal:
             context.set_trailing_metadata(refusal.status.trailing_metadata)
             context.abort(refusal.status.code, refusal.status.details)
+        return response
 
     def TranslateStream(
         self, requests: Iterator[v1.TranslateStreamRequest], context: grpc.ServicerContext
@@ -115,10 +126,12 @@ class Service(TranslationServiceServicer):
                 return None if answer.code is grpc.StatusCode.OK else context.abort(answer.code, "broken")
             yield answer
 
-    def ListModels(self, request: v1.ListModelsRequest, context: object) -> v1.ListModelsResponse:  # noqa: ARG002
+    def ListModels(self, request: v1.ListModelsRequest, context: grpc.ServicerContext) -> v1.ListModelsResponse:  # noqa: ARG002
+        self.metadata.append(dict(context.invocation_metadata()))
         return v1.ListModelsResponse(models=self.models)
 
     def GetModel(self, request: v1.GetModelRequest, context: grpc.ServicerContext) -> v1.GetModelResponse:
+        self.metadata.append(dict(context.invocation_metadata()))
         for model in self.models:
             if request.model in ("", model.name) and request.version in ("", model.version):
                 return v1.GetModelResponse(model=model)
@@ -155,6 +168,8 @@ class Service(TranslationServiceServicer):
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
+            if self.refuses:
+                raise Refusal(self.refuses)
             if request.WhichOneof("picture") == "encoded":
                 self._obey(request.encoded)
             return _answer(request)
@@ -190,6 +205,30 @@ class Service(TranslationServiceServicer):
                 self.release.wait(30)
             case ["meet", *_]:
                 self.barrier.wait(30)
+
+
+class Repository(RepositoryServiceServicer):
+    """Loads and unloads what `service` has; refuses models that are called as a reason is."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def LoadModel(self, request: LoadModelRequest, context: grpc.ServicerContext) -> Loaded:
+        model = self._find(request, context)
+        model.state = v1.MODEL_STATE_READY
+        return Loaded(model=model)
+
+    def UnloadModel(self, request: UnloadModelRequest, context: grpc.ServicerContext) -> Unloaded:
+        model = self._find(request, context)
+        model.state = v1.MODEL_STATE_UNLOADED
+        return Unloaded(models=[model])
+
+    def _find(self, request: LoadModelRequest | UnloadModelRequest, context: grpc.ServicerContext) -> v1.Model:
+        self._service.metadata.append(dict(context.invocation_metadata()))
+        if request.model in CODES:
+            context.abort_with_status(rich_status(request.model, CODES[request.model]))
+        [model] = [model for model in self._service.models if model.name == request.model]
+        return model
 
 
 class Broken(Exception):
@@ -248,15 +287,19 @@ def _answer(request: v1.TranslateRequest) -> v1.TranslateResponse:
 class Server:
     """The service behind a port of its own, unless an address is given; no health checks where `healthy` is None."""
 
-    def __init__(self, address: str = "127.0.0.1:0", *, healthy: bool | None = True) -> None:
+    def __init__(
+        self, address: str = "127.0.0.1:0", *, healthy: bool | None = True, tls: grpc.ServerCredentials | None = None
+    ) -> None:
         self.service = Service()
         self._grpc = grpc.server(ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 2**25)])
         add_TranslationServiceServicer_to_server(self.service, self._grpc)
+        add_RepositoryServiceServicer_to_server(Repository(self.service), self._grpc)
         if healthy is not None:
             self.health = HealthServicer()
             self.set_health(healthy=healthy)
             add_HealthServicer_to_server(self.health, self._grpc)
-        self.address = f"127.0.0.1:{self._grpc.add_insecure_port(address)}"
+        port = self._grpc.add_secure_port(address, tls) if tls else self._grpc.add_insecure_port(address)
+        self.address = f"127.0.0.1:{port}"
         self._grpc.start()
 
     def set_health(self, *, healthy: bool) -> None:
@@ -277,12 +320,12 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[str], Server]]:
-    """Starts a server at an address, later than its callers."""
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers, wherever and however a test wants them."""
     servers: list[Server] = []
 
-    def start(address: str) -> Server:
-        servers.append(Server(address))
+    def start(*arguments: Any, **options: Any) -> Server:  # noqa: ANN401
+        servers.append(Server(*arguments, **options))
         return servers[-1]
 
     yield start

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,7 @@ from lapis.plan import Job
 from lapis.retry import Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
     from conftest import Server
@@ -38,11 +40,19 @@ def jobs(folder: Path, *pictures: bytes) -> list[Job]:
     return made
 
 
-async def bulk(address: str, work: list[Job], *, concurrency: int = 2, patience: Retry | None = None) -> list[Outcome]:
+async def bulk(
+    address: str, work: Iterable[Job], *, concurrency: int = 2, patience: Retry | None = None, streams: int = 1
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
     async with AsyncClient(address) as client:
         await translate_files(
-            client, work, {}, concurrency=concurrency, retry=patience or Retry(0), report=outcomes.append
+            client,
+            work,
+            {},
+            concurrency=concurrency,
+            retry=patience or Retry(0),
+            report=outcomes.append,
+            streams=streams,
         )
     return outcomes
 
@@ -131,3 +141,124 @@ async def test_server_that_stays_away_ends_it_all(closed_address: str, tmp_path:
     with pytest.raises(Unreachable, match=closed_address):
         await bulk(closed_address, work)
     assert not any(job.target.exists() for job in work)
+
+
+async def test_jobs_are_taken_only_as_there_is_room_for_them(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"hold")
+    taken: list[Job] = []
+
+    def a_million() -> Iterator[Job]:
+        for number in range(1_000_000):
+            taken.append(Job(tmp_path / "picture", tmp_path / str(number)))
+            yield taken[-1]
+
+    running = asyncio.ensure_future(bulk(server.address, a_million(), concurrency=4))
+    for _ in range(4):
+        assert await asyncio.to_thread(server.service.holding.acquire, timeout=30)
+    assert len(taken) == 4
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    server.service.release.set()
+
+
+async def test_what_is_not_much_goes_over_one_call(server: Server, tmp_path: Path) -> None:
+    await bulk(server.address, jobs(tmp_path, *[b"a"] * 30), concurrency=4)
+    assert server.service.streams == 1
+
+
+async def test_stream_that_breaks_is_taken_up_again_with_what_was_not_answered(server: Server, tmp_path: Path) -> None:
+    pictures = [b"%d" % number for number in range(20)]
+    pictures[7] = b"break once UNAVAILABLE"
+    work = jobs(tmp_path, *pictures)
+    outcomes = await bulk(server.address, work, concurrency=4, patience=retry(60, Waits()))
+    assert all(isinstance(outcome.result, Translation) for outcome in outcomes)
+    assert [job.target.read_bytes() for job in work] == [b"translated " + picture for picture in pictures]
+    sent = Counter(request.encoded for request in server.service.requests)
+    assert sent[pictures[7]] == 2
+    assert sent.total() <= 20 + 4  # only what was in hand was sent again
+    assert server.service.streams == 2
+
+
+async def test_picture_that_breaks_its_stream_fails_alone(server: Server, tmp_path: Path) -> None:
+    work = jobs(tmp_path, b"a", b"break RESOURCE_EXHAUSTED", b"b", b"c")
+    outcomes = {outcome.job: outcome.result for outcome in await bulk(server.address, work, concurrency=4)}
+    assert [isinstance(outcomes[job], Translation) for job in work] == [True, False, True, True]
+    error = outcomes[work[1]]
+    assert isinstance(error, TranslationError)
+    assert (error.reason, str(error)) == ("RESOURCE_EXHAUSTED", f"{server.address}: broken")
+
+
+async def test_picture_that_fells_the_server_each_time_does_not_stop_the_rest(server: Server, tmp_path: Path) -> None:
+    poison = b"break UNAVAILABLE"
+    work = jobs(tmp_path, poison, *[b"%d" % number for number in range(12)])
+    outcomes = await bulk(server.address, work, concurrency=2, patience=retry(6, Waits()))
+    failed = [outcome for outcome in outcomes if not isinstance(outcome.result, Translation)]
+    assert [outcome.job for outcome in failed] == [work[0]]
+    assert isinstance(failed[0].result, Unreachable)
+
+
+async def test_server_without_streams_is_told_at_once(server: Server, tmp_path: Path) -> None:
+    waits = Waits()
+    with pytest.raises(Unreachable, match="broken"):
+        await bulk(server.address, jobs(tmp_path, b"break UNIMPLEMENTED"), patience=retry(60, waits))
+    assert waits.seconds == []
+
+
+async def test_servers_share_the_pictures(serve: Callable[..., Server], tmp_path: Path) -> None:
+    two = [serve(), serve()]
+    (tmp_path / "picture").write_bytes(b"a")
+
+    def until_both_have_some() -> Iterator[Job]:
+        for number in range(10_000):
+            if all(server.service.requests for server in two):
+                return
+            yield Job(tmp_path / "picture", tmp_path / str(number))
+
+    await bulk(",".join(server.address for server in two), until_both_have_some(), concurrency=4, streams=2)
+    assert all(server.service.requests for server in two)
+
+
+async def test_no_picture_fails_where_one_of_two_servers_is_replaced(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    staying, leaving = serve(), serve()
+    work = jobs(tmp_path, *[b"%d" % number for number in range(200)])
+
+    def watched() -> Iterator[Job]:
+        """Drains a server after 50 pictures as the service does, and stops it after 100."""
+        for number, job in enumerate(work):
+            if number == 50:
+                leaving.set_health(healthy=False)
+                leaving.service.refuses = "NOT_READY"
+            if number == 100:
+                leaving.stop()
+            yield job
+
+    address = f"{staying.address},{leaving.address}"
+    outcomes = await bulk(address, watched(), concurrency=8, streams=2, patience=retry(60, Waits()))
+    assert [outcome.job for outcome in outcomes if not isinstance(outcome.result, Translation)] == []
+    assert len(outcomes) == 200
+    assert staying.service.requests
+    assert leaving.service.requests
+
+
+async def test_server_that_crashes_and_comes_back_gets_the_rest(serve: Callable[..., Server], tmp_path: Path) -> None:
+    first = serve()
+    servers = [first]
+    work = jobs(tmp_path, b"a", b"hold", b"c")
+
+    async def meanwhile_it_starts(_: float) -> None:
+        if len(servers) == 1:
+            servers.append(serve(first.address))
+            servers[-1].service.release.set()
+
+    async def crash() -> None:
+        assert await asyncio.to_thread(first.service.held.wait, 30)
+        await asyncio.to_thread(first.stop)
+
+    crashing = asyncio.ensure_future(crash())
+    outcomes = await bulk(first.address, work, concurrency=1, patience=retry(60, meanwhile_it_starts))
+    await crashing
+    assert all(isinstance(outcome.result, Translation) for outcome in outcomes)
+    assert [request.encoded for request in servers[1].service.requests] == [b"hold", b"c"]

@@ -30,6 +30,9 @@ _RETRY_POLICY: dict[str, Any] = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 
+# gRPC would not believe a server's reports for its first 10 seconds.
+_BALANCERS: dict[Balancing, dict[str, str]] = {"round_robin": {}, "weighted_round_robin": {"blackoutPeriod": "1s"}}
+
 _OPTIONS: list[tuple[str, str | int]] = [
     # gRPC does not repeat a call whose request is larger than this; its default of 256 KiB would leave out most photos.
     ("grpc.per_rpc_retry_buffer_size", 64 * 2**20),
@@ -67,6 +70,10 @@ class Connection:
     token: str = ""
     metadata: Sequence[tuple[str, str | bytes]] = ()
 
+    def __post_init__(self) -> None:
+        if self.balancing not in _BALANCERS:
+            raise ValueError(f"balancing must be one of {', '.join(_BALANCERS)}, not {self.balancing!r}")
+
     @property
     def call_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """What is sent with every call."""
@@ -97,7 +104,7 @@ class Connection:
     def _service_config(self, *, checked: bool) -> dict[str, Any]:
         names = [{"service": "lapis.v1.TranslationService", "method": method} for method in _RETRIED]
         config: dict[str, Any] = {
-            "loadBalancingConfig": [{self.balancing: {}}],
+            "loadBalancingConfig": [{self.balancing: _BALANCERS[self.balancing]}],
             "methodConfig": [{"name": names, "retryPolicy": _RETRY_POLICY}],
         }
         if checked and self.health_service is not None:
