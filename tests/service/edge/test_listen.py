@@ -9,7 +9,6 @@ import pytest
 from service.edge.listen import check_free, listen, reserve
 from service.errors import StartupError
 
-
 WITH_IPV6 = pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
 
 
