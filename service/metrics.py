@@ -145,6 +145,13 @@ class ModelMetrics:
         self._told: set[tuple[Gauge, tuple[str, ...]]] = set()
         self._is_gone = False
         self._lock = threading.Lock()
+        # Those of every request and run, found once: looking a series up costs as much as counting.
+        found = self._instruments
+        self._answers = found.answers.labels(*labels)
+        self._stages = [(stage, found.stage_seconds.labels(*labels, stage)) for stage in STAGES]
+        self._batch_size = found.batch_size.labels(*labels)
+        self._padding = found.padding.labels(*labels)
+        self._busy_seconds = found.busy_seconds.labels(*labels)
         self.state(ready=False)
 
     def loaded(self, provider: str, sample: Callable[[], QueueSample]) -> None:
@@ -165,20 +172,20 @@ class ModelMetrics:
     @contextmanager
     def run(self, rows: int, bucket: int) -> Iterator[None]:
         """Count in one run of the engine: `rows` rows of requests, filled up to `bucket`."""
-        self._instruments.batch_size.labels(*self._labels).observe(rows)
-        self._instruments.padding.labels(*self._labels).observe(bucket - rows)
+        self._batch_size.observe(rows)
+        self._padding.observe(bucket - rows)
         started = time.monotonic()
         try:
             with self._metrics.lane_busy():
                 yield
         finally:
-            self._instruments.busy_seconds.labels(*self._labels).inc(time.monotonic() - started)
+            self._busy_seconds.inc(time.monotonic() - started)
 
     def stages(self, timings: Timings) -> None:
         """Count in an answered request, and how long each of its stages took."""
-        self._instruments.answers.labels(*self._labels).inc()
-        for stage in STAGES:
-            self._instruments.stage_seconds.labels(*self._labels, stage).observe(getattr(timings, stage))
+        self._answers.inc()
+        for stage, seconds in self._stages:
+            seconds.observe(getattr(timings, stage))
 
     def left(self, why: Why) -> None:
         """Count in a request that left the queue before the engine."""

@@ -102,7 +102,7 @@ class Supervisor:
 
         The server is ready when all workers have been, from then on while any is: the others are not given callers.
         """
-        workers = [
+        workers: list[dict[str, Any]] = [
             {
                 "worker": place.index,
                 "ready": place.is_ready,
@@ -112,7 +112,9 @@ class Supervisor:
             for place in self._places
         ]
         ready = self._has_served and not self._stopping.is_set() and any(place.is_ready for place in self._places)
-        return {"ready": ready, "workers": workers}
+        # Of the models, as a server of one process tells them: those of a worker that is behind the others, if one is.
+        behind = min(workers, key=lambda worker: (bool(worker["ready"]), not worker["models"]))
+        return {"ready": ready, "models": behind["models"], "workers": workers}
 
     async def _serve(self, http_socket: socket.socket, stop: asyncio.Event) -> bool:
         """Own every task of the supervisor while it runs."""

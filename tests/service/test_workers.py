@@ -128,6 +128,7 @@ async def test_workers_share_the_port_and_speak_with_one_voice(
         ready = await get(serving, "/readyz")
         assert ready.status_code == 200
         assert [worker["models"][0]["state"] for worker in ready.json()["workers"]] == ["ready", "ready"]
+        assert ready.json()["models"] == ready.json()["workers"][0]["models"]
         assert await total(serving, "lapis_answers_total") == len(by)
         assert await total(serving, "lapis_batch_size_count") == len(by)
         assert await total(serving, "lapis_request_seconds_count") == len(by)
