@@ -15,6 +15,9 @@ from bench.beside import beside
 from bench.load import Measured, measure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from bench.settings import BenchSettings
 
 FAILED = 1
@@ -26,16 +29,22 @@ def bench(settings: BenchSettings) -> int:
     # What cannot be written is better known before the load than after it.
     for path in filter(None, (settings.output, settings.plot)):
         path.parent.mkdir(parents=True, exist_ok=True)
+    draw = _plot() if settings.plot else None
     measured = asyncio.run(_until_done_or_stopped(settings))
     figures = report.figures(measured)
     print(summary.text(figures))
     if settings.output:
         settings.output.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    if settings.plot:
-        from bench.plot import plot  # noqa: PLC0415 (importing it takes longer than many a load)
-
-        plot(measured, settings.plot)
+    if settings.plot and draw:
+        draw(measured, settings.plot)
     return INTERRUPTED if measured.interrupted else exit_code(figures)
+
+
+def _plot() -> Callable[[Measured, Path], None]:
+    """Returns what draws; to import it takes longer than many a load."""
+    from bench.plot import plot  # noqa: PLC0415
+
+    return plot
 
 
 def exit_code(figures: dict[str, Any]) -> int:

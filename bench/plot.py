@@ -104,7 +104,7 @@ def _draw_latency(axes: Axes, bins: OverTime) -> None:
 
 
 def _draw_spread(axes: Axes, tally: Tally) -> None:
-    for priority, latency in tally.latency.items():
+    for priority, latency in sorted(tally.latency.items()):
         _draw_curve(axes, latency, _PRIORITIES[priority], f"{priority} priority")
     if tally.refusal.total:
         _draw_curve(axes, tally.refusal, _COLOURS["refused"], "refusals")
@@ -154,12 +154,12 @@ def _draw_server(axes: Axes, watched: Watched) -> None:
     lines: list[Line2D] = []
     if memory:
         lines += axes.plot(watched.seconds, np.array(memory) / 1e6, color="#1f5fa8", label="memory, MB")
-    axes.set(title="the server", xlabel="seconds", ylim=(0, None), xlim=(0, None))
+    axes.set(title="the server", xlabel="seconds", ylim=(0, axes.get_ylim()[1] * 1.1), xlim=(0, None))
     right = axes.twinx()
     for name, (label, colour) in _GAUGES.items():
         if name in watched.series:
             lines += right.plot(watched.seconds, watched.series[name], color=colour, label=label, lw=1)
-    right.set_ylim(0, None)
+    right.set_ylim(0, right.get_ylim()[1] * 1.1)
     _legend(axes, lines)
 
 

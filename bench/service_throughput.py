@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import onnxruntime  # type: ignore[import-untyped]
+from lapis.client import Client
 from lapis.command import CommandSettings, run
 from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic_settings import SettingsConfigDict
@@ -41,6 +42,10 @@ class ThroughputSettings(CommandSettings):
 
     models: Path = Field(Path("models"), description="model repository; its first model is measured")
     pictures: Path | None = Field(None, description="folder of pictures to send; by default drawings made up here")
+    sent: Literal["png", "raw"] = Field(
+        "png",
+        description="png: files are sent and answered, and the codec counts, too; raw: pixels at the model's size",
+    )
     callers: PositiveInt = Field(8, description="concurrent callers")
     seconds: PositiveFloat = Field(10.0, description="length of one turn")
     rounds: PositiveInt = Field(4, description="turns of each")
@@ -110,8 +115,16 @@ def _timed_start(settings: ThroughputSettings) -> float:
         return time.monotonic() - started
 
 
+def _model_side(server: ServerProcess) -> str:
+    """Returns the size of the pictures that the model takes, as HEIGHTxWIDTH."""
+    with Client(server.address) as client:
+        taken = client.get_model().input
+    return f"{taken.height}x{taken.width}"
+
+
 def _turn(server: ServerProcess, settings: ThroughputSettings) -> Turn:
     """Lets callers send pictures, each the next when the last is answered."""
+    side = _model_side(server) if settings.sent == "raw" else "256"
     load = BenchSettings(
         server=server.address,
         pid=str(server.pid),
@@ -119,6 +132,8 @@ def _turn(server: ServerProcess, settings: ThroughputSettings) -> Turn:
         seconds=settings.seconds,
         warmup=1,
         folder=settings.pictures,
+        pictures="file" if settings.pictures and settings.sent == "png" else f"{settings.sent}:{side}",
+        answer=settings.sent,
     )
     measured = asyncio.run(put_under_load(load, asyncio.Event()))
     tally, watched = measured.tally, measured.watched

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.7
 MOST = 2.5
-# Random arrivals queue by chance, whoever serves them: with two lanes at 0.7, an ideal queue has a p99 of 4 service times.
+# Random arrivals queue by chance, whoever serves them: at 0.7, before two lanes, the ideal is a p99 of 4 service times.
 MOST_OVER_IDEAL = 1.25
 
 

@@ -10,6 +10,7 @@ import pytest
 MISSING = {
     "train": ("torch", ["pairs", "--output", "run"], "train"),
     "train.pairs": ("resvg_py", ["openmoji", "--output", "moji"], "train"),
+    "bench": ("psutil", ["--server", "127.0.0.1:1"], "bench"),
     "export": ("torch", ["run", "--output", "models/cats/1"], "export"),
 }
 

@@ -20,6 +20,7 @@ ALLOWED = {
     "export": {"export", "train.models", "lapis.command"},
     "service": {"service", "lapis"},
     "lapis": {"lapis"},
+    "bench": {"bench", "train", "export", "service", "lapis"},  # and no one imports bench
 }
 # The extras of the distribution `lapis` that each room is installed with.
 EXTRAS = {"train": ["train"], "export": ["export"], "service": []}
@@ -126,6 +127,7 @@ STRANGERS = {
     "train.__main__": {"onnxruntime", "service", "export"},
     "train.pairs.__main__": {"torch", "onnxruntime", "service", "export"},
     "export.__main__": {"service"},
+    "bench.__main__": {"torch", "onnx", "onnxruntime", "matplotlib", "service", "train", "export"},
     "lapis.__main__": {"torch", "onnxruntime", "numpy", "service", "train", "export"},
 }
 COMMANDS = {

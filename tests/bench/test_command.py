@@ -85,3 +85,18 @@ def test_ctrl_c_ends_the_load_with_a_report(serve: ServerProcess) -> None:
         page, _ = load.communicate(timeout=60)
     assert load.returncode == 130
     assert "stopped before its time" in page
+
+
+def test_service_is_held_against_a_bare_loop(tmp_path: Path) -> None:
+    write_identity(tmp_path / "models" / "identity" / "1" / "model.onnx", SIDE)
+    output = tmp_path / "figures.json"
+    done = command(
+        "bench.service_throughput",
+        *("--models", tmp_path / "models", "--sent", "raw", "--seconds", "0.3", "--rounds", "1", "--cold-starts", "1"),
+        *("--flags", "--devices cpu --cpu-mode throughput", "--output", output),
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(output.read_text())
+    assert 0 < figures["ratio"] < 1  # the bare loop does nothing but copy
+    assert figures["pictures_per_second"]["service"] > 10
+    assert figures["cold_start_seconds"][0] > 0
