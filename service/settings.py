@@ -109,7 +109,7 @@ class ServeSettings(CommandSettings):
     # Who waits, and for how long.
     max_queue_delay: NonNegativeFloat | Auto = Field(
         "auto",
-        description="seconds that a free engine waits for a batch to fill up; auto: as the model's metadata says, else 0",
+        description="seconds that a free engine waits for a batch to fill up; auto: as the model's metadata says, or 0",
     )
     priority_ageing: PositiveFloat = Field(
         5.0, description="seconds of waiting after which a request rises to the next class of priority"
