@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -11,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from lapis.v1 import repository_pb2_grpc, translation_pb2_grpc
 
 from service.edge import repository, translation
+from service.edge.connections import OpenCalls, hang_up, until_received
 from service.edge.health import Health
 from service.edge.interceptor import CallInterceptor
 from service.edge.ledger import Ledger
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from service.settings import ServeSettings
     from service.translator import Translator
 
+# Seconds that a caller is given to receive what was written to it before its connection is ended.
+_LAST_BYTES = 1.0
 _SERVICES = (translation.SERVICE, repository.SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
 
 
@@ -44,7 +49,9 @@ class GrpcServer:
         self._interceptor = CallInterceptor(ledger, load if settings.load_reports else None)
         self._translation = TranslationServicer(registry, translator, ledger, settings, self._draining)
         self._repository = RepositoryServicer(registry, life, allowed=settings.model_control)
+        self._last_calls = OpenCalls()
         self._server: grpc.aio.Server | None = None
+        self._port = 0
 
     async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Listen, and return the port, chosen where `port` is 0; raises StartupError.
@@ -66,19 +73,33 @@ class GrpcServer:
             raise StartupError(f"gRPC cannot listen on {address_of(host, port)}") from error
         await self.health.update()
         await server.start()
-        self._server = server
+        self._server, self._port = server, bound
         return bound
 
     def drain(self) -> None:
-        """Let streams come to an end: each finishes what it has in hand, and is then told to go elsewhere."""
-        self._draining.set()
+        """Let streams come to an end: each finishes what it has in hand, and is then told to go elsewhere.
+
+        To be called when the registry has begun to drain: what comes from now on is refused.
+        """
+        if not self._draining.is_set():
+            self._draining.set()
+            self._last_calls, self._interceptor.calls = self._interceptor.calls, OpenCalls()
 
     async def stop(self, grace: float) -> None:
-        """Take no more calls and give the last answers `grace` seconds to get through; cut off what is left."""
+        """Give the last answers `grace` seconds to get through, then end all connections and cut off what is left."""
         self.drain()
-        self.health.close()
-        if self._server:
-            await self._server.stop(grace)
+        server, self._server = self._server, None
+        if server:
+            end = time.monotonic() + grace
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self.health.close()
+                    await self._last_calls.until_none()
+                    async with asyncio.timeout(_LAST_BYTES):
+                        await until_received(self._port)
+            # Without an await in between, so that callers do not come back before the port is closed.
+            hang_up(self._port)
+            await server.stop(max(0.0, end - time.monotonic()))
 
 
 class _Handlers:

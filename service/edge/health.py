@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.edge.connections import OpenCalls
 from service.edge.translation import SERVICE
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._registry = registry
         self._serving = {"": False, SERVICE: False}
         self._changed = asyncio.Event()
+        self._watches = OpenCalls()
         self._is_closed = False
 
     async def update(self) -> None:
@@ -37,10 +39,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._serving = {**models, "": self._registry.is_ready, SERVICE: self._registry.is_ready}
         self._wake()
 
-    def close(self) -> None:
-        """End all watches, which would otherwise hold up the server's end."""
+    async def close(self) -> None:
+        """End all watches, which would otherwise hold up the server's end, once each was told the latest."""
         self._is_closed = True
         self._wake()
+        await self._watches.until_none()
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         """Tell the status of a service."""
@@ -50,6 +53,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
         """Tell the status of a service and each change of it, until the caller leaves or the server ends."""
+        self._watches.enter(context)
         told = None
         while True:
             # Taken before the status: what changes while it is being written is then seen at once.

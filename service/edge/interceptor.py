@@ -8,6 +8,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from service.edge.call import Call, deadline_of
+from service.edge.connections import OpenCalls
 from service.edge.ledger import Refused
 from service.edge.trailers import load_trailers, trailers
 from service.errors import InvalidRequest
@@ -31,9 +32,13 @@ _FOREIGN = "/grpc."
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our services, each once. `load` is None where callers are not to be told of it."""
+    """Wraps the handlers of our services, each once. `load` is None where callers are not to be told of it.
+
+    `calls` are those that are open, and may be exchanged for others, to count those that come from then on.
+    """
 
     def __init__(self, ledger: Ledger, load: LoadReport | None) -> None:
+        self.calls = OpenCalls()
         self._ledger = ledger
         self._load = load
         self._wrapped: dict[str, Handler] = {}
@@ -64,6 +69,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Enter a call as one request."""
 
         async def answer(request: Any, context: Context) -> Any:  # noqa: ANN401 (the messages of any method)
+            self.calls.enter(context)
             call = Call(method, context, deadline_of(context))
             work = behaviour if request is not None else _refuse
             try:
@@ -79,6 +85,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Leave it to a call's handler to enter its items as requests."""
 
         async def answer(requests: Any, context: Context) -> None:  # noqa: ANN401
+            self.calls.enter(context)
             try:
                 await behaviour(requests, context)
             except Exception as error:  # noqa: BLE001 (a caller never reads an error that was not made for callers)
