@@ -104,7 +104,9 @@ class Life:
         try:
             return await self._holdings.load(place)
         except (StartupError, DeviceUnavailable) as error:
-            reason = str(error).removeprefix(f"{self._watch.file(place).path}: ")
+            path = self._watch.file(place).path
+            # Where files lie is no caller's business.
+            reason = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
             raise ModelUnusable(f"model {name} version {place.version} cannot be served: {reason}") from error
 
     def _named(self, name: str, version: str) -> Place:

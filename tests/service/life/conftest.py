@@ -40,6 +40,7 @@ class Served:
         self.root: Path = service.server.settings.models
         self.life: Life = service.server.life
         self.stub: pb_grpc.TranslationServiceAsyncStub = service.stub
+        self.channel = service.channel
         self.stop = service.stop
         self.until = service.until
 
@@ -84,11 +85,11 @@ class Served:
         return dict(line.rsplit(" ", 1) for line in lines).get(name)
 
     async def health(self, name: str = "") -> int:
-        stub: Any = health_pb2_grpc.HealthStub(self._service.channel)
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
         return int((await stub.Check(health_pb2.HealthCheckRequest(service=name))).status)
 
     async def until_health(self, status: int) -> None:
-        stub: Any = health_pb2_grpc.HealthStub(self._service.channel)
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
         async for answer in stub.Watch(health_pb2.HealthCheckRequest()):
             if answer.status == status:
                 return

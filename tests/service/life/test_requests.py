@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from lapis.v1 import repository_pb2, repository_pb2_grpc
+from lapis.v1 import translation_pb2 as pb
 
 from service.errors import ModelNotFound, ModelUnusable, NotReady
 from service.registry import State
@@ -160,3 +162,23 @@ async def test_server_that_ends_while_it_loads_on_request_says_so(serving_life: 
         with pytest.raises(NotReady, match="shutting down"):
             await asked
         gate.open()
+
+
+async def test_callers_load_and_unload_over_grpc(serving_life: ServingLife, write_model: WriteModel) -> None:
+    async with serving_life({"m/1": "invert"}, model_control=True) as served:
+        stub: repository_pb2_grpc.RepositoryServiceAsyncStub = repository_pb2_grpc.RepositoryServiceStub(served.channel)
+        with pytest.raises(grpc.aio.AioRpcError) as unknown:
+            await stub.LoadModel(repository_pb2.LoadModelRequest(model="m", version="2"))
+        assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
+        path = write_model(served.root / "m/2/model.onnx", "broken")
+        for content in (path.read_bytes(), b"no model"):
+            path.write_bytes(content)
+            with pytest.raises(grpc.aio.AioRpcError) as unusable:
+                await stub.LoadModel(repository_pb2.LoadModelRequest(model="m"))
+            assert unusable.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+            assert str(served.root) not in (unusable.value.details() or ""), "where files lie is no caller's business"
+        write_model(path)
+        loaded = (await stub.LoadModel(repository_pb2.LoadModelRequest(model="m"))).model
+        assert (loaded.version, loaded.state, list(loaded.labels)) == ("2", pb.MODEL_STATE_READY, ["latest"])
+        unloaded = (await stub.UnloadModel(repository_pb2.UnloadModelRequest(model="m"))).models
+        assert [(one.version, one.state) for one in unloaded] == [("2", pb.MODEL_STATE_UNLOADED)]
