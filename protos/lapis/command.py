@@ -11,12 +11,13 @@ import argparse
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 
 import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    CliPositionalArg,
     CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 USAGE_ERROR = 2
+_POSITIONAL = get_args(CliPositionalArg)[1]  # what the library marks positional arguments with
 
 
 class CommandSettings(BaseSettings):
@@ -130,13 +132,29 @@ def read(prog: str, settings_class: type[S], arguments: Sequence[str] | None = N
         "--version", action="version", version=f"{prog} {version('lapis-client')}", help="show the version"
     )
     source: CliSettingsSource[Any] = CliSettingsSource(settings_class, root_parser=parser)
+    given = parser.parse_args(arguments)
     try:
-        flags = source(args=list(sys.argv[1:] if arguments is None else arguments))
-        return settings_class(_cli_settings_source=flags)
+        names = _positional_lists(settings_class, given)
+        return settings_class(_cli_settings_source=source(parsed_args=given), **names)
     except SettingsError as error:
         sys.exit(_complain(prog, [str(error)]))
     except ValidationError as error:
         sys.exit(_complain(prog, [_sentence(dict(detail)) for detail in error.errors()]))
+
+
+def _positional_lists(settings_class: type[CommandSettings], given: argparse.Namespace) -> dict[str, Any]:
+    """Takes the lists of positional arguments out of what was given, each as it stands.
+
+    The library would read commas, quotes and brackets in them as JSON; in names of files they are only characters.
+    """
+    found = {
+        name: getattr(given, name)
+        for name, field in settings_class.model_fields.items()
+        if _POSITIONAL in field.metadata and isinstance(getattr(given, name, None), list)
+    }
+    for name in found:
+        delattr(given, name)
+    return {name: values for name, values in found.items() if values}
 
 
 def _sentence(detail: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
@@ -92,6 +93,13 @@ class Settings(CommandSettings):
     def _is_an_address(cls, server: str) -> str:
         return check_address(server)
 
+    @field_validator("ca")
+    @classmethod
+    def _can_be_read(cls, ca: Path | None) -> Path | None:
+        if ca and not os.access(ca, os.R_OK):
+            raise ValueError("cannot be read")
+        return ca
+
     @model_validator(mode="after")
     def _says_what_to_do(self) -> Self:
         if self.models:
@@ -128,7 +136,7 @@ class Settings(CommandSettings):
 
     @property
     def connection(self) -> ConnectOptions:
-        """How the servers are reached. Raises OSError where the authorities' file cannot be read."""
+        """How the servers are reached."""
         return ConnectOptions(balancing=self.balancing, credentials=self._credentials(), token=self.token)
 
     def _credentials(self) -> grpc.ChannelCredentials | None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lapis.output import UnusablePaths, make_folders, write
 from lapis.plan import Plan, plan
-from lapis.sources import Sources
+from lapis.sources import Found, Sources
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -164,6 +166,153 @@ def test_written_file_is_whole_and_readable_by_the_usual_people() -> None:
     write(Path("out.png"), b"new")
     assert Path("out.png").read_bytes() == b"new"
     assert Path("out.png").stat().st_mode == Path("ordinary").stat().st_mode
+
+
+def ordered(inputs: list[str]) -> list[str]:
+    return [str(job.source) for job in made(inputs, "out")]
+
+
+def test_frames_keep_their_order_and_their_names() -> None:
+    frames = [f"frame{number}.png" for number in (1, 2, 9, 10, 11, 100)]
+    touch(*(f"video/{name}" for name in sorted(frames)), "video/extra/frame3.png", "video/cover.png")
+    jobs = list(made(["video"], "out"))
+    assert [str(job.source) for job in jobs] == [
+        "video/cover.png",
+        *(f"video/{name}" for name in frames),
+        "video/extra/frame3.png",
+    ]
+    assert [str(job.target) for job in jobs[1:7]] == [f"out/{name}" for name in frames]
+
+
+def test_inputs_are_done_in_the_order_in_which_they_are_named() -> None:
+    touch("z.png", "b/1.png", "a/2.png")
+    assert ordered(["z.png", "b", "a"]) == ["z.png", "b/1.png", "a/2.png"]
+
+
+def test_number_at_the_end_of_a_name_is_no_extension() -> None:
+    touch("frame.0001", "frame.0002")
+    assert targets(["frame.0001", "frame.0002"], "out") == {
+        "frame.0001": "out/frame.0001.png",
+        "frame.0002": "out/frame.0002.png",
+    }
+
+
+def test_list_names_pictures_and_folders_as_if_they_were_inputs() -> None:
+    touch("a.png", "pics/b.png", "pics/deep/c.png", "d.png")
+    Path("list.txt").write_text("d.png\n\npics\r\na.png")
+    jobs = list(made([], "out", listed="list.txt"))
+    assert [(str(job.source), str(job.target)) for job in jobs] == [
+        ("d.png", "out/d.png"),
+        ("pics/b.png", "out/b.png"),
+        ("pics/deep/c.png", "out/deep/c.png"),
+        ("a.png", "out/a.png"),
+    ]
+
+
+def test_list_may_name_the_translations() -> None:
+    touch("a.png", "b.png")
+    Path("list.txt").write_text("a.png\tx/one.png\nb.png\ttwo\n")
+    jobs = list(made([], "out", listed="list.txt"))
+    assert [str(job.target) for job in jobs] == ["out/x/one.png", "out/two.png"]
+
+
+def test_names_in_a_list_may_have_any_bytes() -> None:
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x90\x88.png")
+    touch(name)
+    Path("list.txt").write_bytes(os.fsencode(name) + b"\n")
+    [job] = made([], "out", listed="list.txt")
+    assert (str(job.source), job.target.name) == (name, name)
+
+
+@pytest.mark.parametrize("name", ["/elsewhere/a.png", "../a.png", "x/../../a.png"])
+def test_list_cannot_lead_out_of_the_output(name: str) -> None:
+    touch("a.png")
+    Path("list.txt").write_text(f"a.png\t{name}\n")
+    with pytest.raises(UnusablePaths, match="does not lie below the output"):
+        made([], "out", listed="list.txt")
+
+
+def test_list_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(UnusablePaths, match=r"cannot read the list none\.txt: No such file or directory"):
+        made([], "out", listed="none.txt")
+
+
+def test_what_a_list_names_and_is_not_there_is_named() -> None:
+    Path("list.txt").write_text("".join(f"{number}.png\n" for number in range(25)))
+    with pytest.raises(UnusablePaths, match=r"no such file or folder: 0.png, .*, 9.png and 15 more$"):
+        made([], "out", listed="list.txt")
+
+
+def test_empty_list_is_named() -> None:
+    touch("list.txt")
+    Path("list.txt").write_text("\n")
+    with pytest.raises(UnusablePaths, match=r"no pictures .*in list.txt$"):
+        made([], "out", listed="list.txt")
+
+
+def test_pictures_keep_their_names_relative_to_the_root() -> None:
+    touch("data/x/1.png", "data/y/1.png", "data/z/deep/2.png")
+    Path("list.txt").write_text(f"data/x/1.png\n{Path('data/y/1.png').resolve()}\n")
+    jobs = list(made(["data/z"], "out", listed="list.txt", root="data"))
+    assert [str(job.target) for job in jobs] == ["out/z/deep/2.png", "out/x/1.png", "out/y/1.png"]
+
+
+def test_picture_that_lies_elsewhere_than_the_root_is_named() -> None:
+    touch("a.png", "data/b.png")
+    with pytest.raises(UnusablePaths, match=r"a\.png does not lie in --root data"):
+        made(["data/b.png", "a.png"], "out", root="data")
+
+
+def test_resumed_run_skips_what_is_done_and_nothing_half_done() -> None:
+    touch("pics/a.png", "pics/b.png", "pics/c.png", "pics/x/d.png", "out/a.png", "out/x/d.png", "out/.c0ffee.part")
+    Path("out/b.png").touch()  # a name without bytes, as after a loss of power
+    jobs = made(["pics"], "out", resume=True)
+    assert ([str(job.source) for job in jobs], len(jobs), jobs.skipped) == (["pics/b.png", "pics/c.png"], 2, 2)
+    assert [str(folder) for folder in jobs.folders()] == ["out"]
+
+
+def test_resumed_run_that_has_nothing_left_is_empty() -> None:
+    touch("pics/a.png", "out/a.png")
+    jobs = made(["pics"], "out", resume=True)
+    assert (list(jobs), len(jobs), jobs.skipped) == ([], 0, 1)
+
+
+def test_resumed_run_still_refuses_what_cannot_be() -> None:
+    touch("a.png", "x/a.jpg", "out/a.png")
+    with pytest.raises(UnusablePaths, match=r"same file: a\.png, x/a\.jpg -> out/a\.png$"):
+        made(["a.png", "x"], "out", resume=True)
+
+
+def test_plan_stays_as_it_was_made() -> None:
+    touch("pics/a.png", "pics/b.png")
+    jobs = made(["pics"], "out")
+    touch("pics/c.png")
+    assert len(jobs) == len(list(jobs)) == len(list(jobs)) == 2
+
+
+class Many(Sources):
+    """As many pictures as wanted, without a file for each."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__([], None, Path("out"), None)
+        self.count = count
+
+    def __iter__(self) -> Iterator[Found]:
+        for number in range(self.count):
+            yield Found(f"pics/{number}.png", f"{number}.png", f"{number:012}")
+
+
+def test_memory_does_not_grow_with_the_pictures() -> None:
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        jobs = plan(Many(count), Path("out"), ".png")
+        assert sum(1 for _ in jobs) == count
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(100)
+    assert peak(10_000) < peak(1_000) + 2_500_000  # in a list, 9,000 more jobs are twice as much
 
 
 names = st.sampled_from(["a.png", "a.jpg", "b.png", "x/a.png", "x/b.jpg", "x/y/a.webp", "c.txt", "out/a.png"])

@@ -71,6 +71,16 @@ def test_options_reach_the_server(command: Callable[..., Ended], server: Server)
     assert Path("out/cat.webp").exists()
 
 
+@pytest.mark.parametrize("name", ["a,b", "[x]", '"q"', "{z}", "it's", "b\\s", " space ", "-dash", "tab\t", "7"])
+def test_names_of_files_may_have_any_characters(command: Callable[..., Ended], name: str) -> None:
+    Path("pics").mkdir()
+    for picture in (f"pics/{name}.png", "pics/plain.png"):
+        Path(picture).write_bytes(b"picture")
+    ended = command(f"pics/{name}.png", "pics/plain.png", "--output", "out")
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted([f"{name}.png", "plain.png"])
+
+
 def test_many_pictures_are_summed_up(command: Callable[..., Ended]) -> None:
     ended = command(*pictures(a=b"a", b=b"b", c=b"c"), "--output", "out")
     assert ended.code == 0
@@ -92,6 +102,120 @@ def test_only_picture_that_fails_is_exit_code_1(command: Callable[..., Ended]) -
     ended = command(*pictures(bad=b"fail INFERENCE_FAILED"), "--output", "out")
     assert ended == Ended(1, "", "bad.png: sentence of INFERENCE_FAILED (INFERENCE_FAILED)\n")
     assert list(Path("out").iterdir()) == []
+
+
+def test_failures_are_summed_up_by_reason(command: Callable[..., Ended]) -> None:
+    bad = {f"bad{number}": b"fail INVALID_PICTURE %d" % number for number in range(5)}
+    Path("pics").mkdir()
+    for name, content in {**dict.fromkeys(bad, b"fail INVALID_PICTURE"), "c": b"fail INFERENCE_FAILED"}.items():
+        Path(f"pics/{name}.png").write_bytes(content)
+    ended = command("pics", "--output", "out", "--concurrency", "1")
+    assert ended.code == 1
+    assert ended.out.splitlines()[1:] == [
+        "  5 INVALID_PICTURE: pics/bad0.png, pics/bad1.png, pics/bad2.png, …",
+        "  1 INFERENCE_FAILED: pics/c.png",
+    ]
+
+
+def test_list_of_failures_can_be_fed_back(command: Callable[..., Ended]) -> None:
+    for name in ("pics/a.png", "pics/deep/b.png", "pics/deep/c.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"fail INFERENCE_FAILED" if name.endswith("b.png") else b"fine")
+    run = ("--output", "out", "--format", "webp", "--failures", "failed.txt")
+    assert command("pics", *run).code == 1
+    assert Path("failed.txt").read_text() == "pics/deep/b.png\tdeep/b.webp\n"
+    Path("pics/deep/b.png").write_bytes(b"repaired")
+    assert command("--list", "failed.txt", *run).code == 0
+    assert Path("out/deep/b.webp").read_bytes() == b"translated repaired"
+    assert Path("failed.txt").read_bytes() == b""
+
+
+def test_failure_that_no_list_can_name_is_told(command: Callable[..., Ended]) -> None:
+    Path("odd\tname.png").write_bytes(b"fail INFERENCE_FAILED")
+    ended = command("odd\tname.png", "--output", "out", "--failures", "failed.txt")
+    assert ended.code == 1
+    assert "'odd\\tname.png' cannot stand in a list" in ended.err
+    assert Path("failed.txt").read_bytes() == b""
+
+
+def test_list_of_failures_that_cannot_be_written_stops_it_before_anything_is_sent(
+    command: Callable[..., Ended], server: Server
+) -> None:
+    ended = command(*pictures(a=b"a"), "--output", "out", "--failures", "none/failed.txt")
+    complaint = "cannot write --failures none/failed.txt: No such file or directory"
+    assert ended == Ended(2, "", f"lapis-translate: error: {complaint}\n")
+    assert server.service.requests == []
+
+
+def test_list_is_read_from_standard_input(server: Server, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(b"picture")
+    process = _start(server.address, "--list", "-", "--output", str(tmp_path / "out"), stdin=subprocess.PIPE)
+    out, err = process.communicate(f"{tmp_path / 'a.png'}\n{tmp_path / 'b.png'}\n", timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("2 of 2 pictures translated")
+
+
+def test_resumed_run_sends_what_is_left_and_says_so(command: Callable[..., Ended], server: Server) -> None:
+    pictures(a=b"a", b=b"b", c=b"c")
+    Path("out").mkdir()
+    Path("out/a.png").write_bytes(b"earlier")
+    ended = command("a.png", "b.png", "c.png", "--output", "out", "--resume")
+    assert ended.code == 0
+    assert ended.out.startswith("2 of 2 pictures translated to out in ")
+    assert ended.out.endswith(", 1 were there already\n")
+    assert sorted(request.encoded for request in server.service.requests) == [b"b", b"c"]
+    assert Path("out/a.png").read_bytes() == b"earlier"
+    again = command("a.png", "b.png", "c.png", "--output", "out", "--resume")
+    assert again == Ended(0, "nothing to do: all 3 translations are in out already\n", "")
+
+
+def test_many_pictures_give_way_and_one_does_not(command: Callable[..., Ended], server: Server) -> None:
+    def priorities(*arguments: str) -> set[int]:
+        server.service.requests.clear()
+        assert command(*arguments, "--output", "out", "--overwrite").code == 0
+        return {request.priority for request in server.service.requests}
+
+    pictures(a=b"a", b=b"b")
+    assert priorities("a.png") == {v1.PRIORITY_NORMAL}
+    assert priorities("a.png", "b.png") == {v1.PRIORITY_LOW}
+    assert priorities("a.png", "b.png", "--priority", "high") == {v1.PRIORITY_HIGH}
+
+
+def test_timeout_is_each_picture_s(command: Callable[..., Ended], server: Server) -> None:
+    command(*pictures(a=b"a", b=b"b"), "--output", "out", "--timeout", "2.5")
+    assert {request.timeout.ToMilliseconds() for request in server.service.requests} == {2500}
+
+
+def test_token_comes_from_the_environment(
+    command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    monkeypatch.setenv("LAPIS_TRANSLATE_TOKEN", "s3cret")
+    assert command(*pictures(a=b"a"), "--output", "out").code == 0
+    assert {sent["authorization"] for sent in server.service.metadata} == {"Bearer s3cret"}
+
+
+def test_several_servers_are_used(command: Callable[..., Ended], serve: Callable[..., Server]) -> None:
+    two = [serve(), serve()]
+    Path("pics").mkdir()
+    for number in range(300):
+        Path(f"pics/{number}.png").write_bytes(b"a")
+    ended = command("pics", "--output", "out", server=",".join(server.address for server in two))
+    assert ended.code == 0
+    assert ended.out.startswith("300 of 300 pictures translated")
+    assert sum(len(server.service.requests) for server in two) == 300
+
+
+def test_model_s_own_health_is_what_counts(command: Callable[..., Ended], serve: Callable[..., Server]) -> None:
+    server = serve(healthy=False)
+    server.health.set("edges2emoji", 1)  # another model is not well
+    assert command(*pictures(a=b"a"), "--output", "out", server=server.address).code == 0
+
+
+def test_server_that_is_checked_against_other_authorities_is_not_trusted(command: Callable[..., Ended]) -> None:
+    Path("ca.pem").write_text("no certificate")
+    ended = command(*pictures(a=b"a"), "--output", "out", "--ca", "ca.pem", "--connect-timeout", "0")
+    assert (ended.code, ended.out) == (2, "")
 
 
 def test_unreachable_server_is_exit_code_2_and_makes_nothing(
@@ -144,6 +268,9 @@ def test_model_that_failed_to_load_is_not_waited_for(command: Callable[..., Ende
         ("a.png --output out --concurrency 0", "--concurrency: Input should be greater than 0 (got '0')"),
         ("a.png --output out --timeout 0", "--timeout: Input should be greater than 0 (got '0')"),
         ("none.png --output out", "no such file or folder: none.png"),
+        ("--list none.txt --output out", "cannot read the list none.txt: No such file or directory"),
+        ("a.png --output out --overwrite --resume", "--overwrite does again what --resume skips: give one of them"),
+        ("a.png --output out --ca none.pem", "--ca: cannot be read (got 'none.pem')"),
         ("a.png --output out --colour red", "unrecognized arguments: --colour red (see lapis-translate --help)"),
     ],
 )
@@ -186,23 +313,27 @@ def test_models_are_listed_as_a_table(command: Callable[..., Ended], server: Ser
     )
 
 
-def _start(address: str, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def _start(
+    address: str, *arguments: str, stderr: int = subprocess.PIPE, stdin: int | None = None
+) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LAPIS_")}
     return subprocess.Popen(
         [sys.executable, "-m", "lapis", *arguments, "--server", address],
         stdout=subprocess.PIPE,
         stderr=stderr,
+        stdin=stdin,
         text=True,
         env=environment,
     )
 
 
-def test_interrupt_says_what_is_done_and_leaves_no_traces(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_says_what_is_done_and_leaves_no_traces(server: Server, tmp_path: Path, stop: signal.Signals) -> None:
     for name, content in {"a": b"a", "b": b"hold", "c": b"c"}.items():
         (tmp_path / f"{name}.png").write_bytes(content)
     process = _start(server.address, str(tmp_path), "--output", str(tmp_path / "out"), "--concurrency", "1")
     assert server.service.held.wait(30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "")
     assert out.startswith("1 of 3 pictures translated")
