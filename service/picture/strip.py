@@ -7,6 +7,7 @@ not there cannot be expanded. Only the orientation is wanted of it all.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 
@@ -22,8 +23,12 @@ _JPEG_COMMENT = 0xFE
 _JPEG_EXIF = 0xE1
 # JFIF and Adobe tell how the colours are stored; the other applications' segments are notes.
 _JPEG_NOTES = frozenset({_JPEG_COMMENT, *range(0xE0, 0xF0)}) - {0xE0, 0xEE}
-# Writers make about ten for a progressive picture; each costs a pass over all of it.
-_JPEG_MAX_SCANS = 500
+_JPEG_END = 0xD9
+# Writers make about ten for a progressive picture. Each costs a pass over all of it, if only a few bytes in the file.
+_JPEG_MAX_SCANS = 50
+_JPEG_MAX_MARKERS = 2000  # between and after scans, where tables stand
+# What ends a scan: FF followed by neither 00, FF (a filling), the number of a restart nor 01, which says nothing.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 
 
 def strip(encoded: bytes, header: Header) -> tuple[bytes, bytes]:
@@ -68,14 +73,27 @@ def _strip_jpeg(encoded: bytes) -> tuple[bytes, bytes]:
     kept, exif = [encoded[:2]], b""
     for marker, start, end in jpeg_segments(encoded):
         if marker == JPEG_SCAN:
-            if encoded.count(bytes([0xFF, JPEG_SCAN]), start) > _JPEG_MAX_SCANS:
-                raise InvalidPicture(f"the JPEG has more than {_JPEG_MAX_SCANS} scans; save it anew")
+            _check_scans(encoded, start)
             kept.append(encoded[start:])
         elif marker not in _JPEG_NOTES:
             kept.append(encoded[start:end])
         elif marker == _JPEG_EXIF and encoded.startswith(b"Exif\0\0", start + 4):
             exif = exif or encoded[start + 4 : end]
     return b"".join(kept), exif
+
+
+def _check_scans(encoded: bytes, position: int) -> None:
+    """Raises InvalidPicture for too many scans from a position up to the picture's end; anything may stand after it."""
+    scans = 0
+    for _ in range(_JPEG_MAX_MARKERS):
+        marker = _JPEG_MARKER.search(encoded, position)
+        if not marker or marker[0][1] == _JPEG_END:
+            return
+        scans += marker[0][1] == JPEG_SCAN
+        if scans > _JPEG_MAX_SCANS:
+            break
+        position = marker.end() + struct.unpack_from(">H", encoded, marker.end())[0]
+    raise InvalidPicture(f"the JPEG has more than {_JPEG_MAX_SCANS} scans, or endless tables between them; save it anew")
 
 
 def _webp_exif(encoded: bytes) -> bytes:

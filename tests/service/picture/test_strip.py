@@ -52,26 +52,41 @@ def test_applications_segments_and_comments_of_a_jpeg_are_left_out(
     assert np.array_equal(decode(noted, 3, limits), decode(plain, 3, limits))
 
 
-def _many_scans(side: int, scans: int) -> bytes:
+def _segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def _many_scans(side: int, scans: int, between: bytes = b"") -> bytes:
     """Returns a valid progressive JPEG whose every further scan says in a few bytes that nothing changes."""
-
-    def segment(marker: int, content: bytes) -> bytes:
-        return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
-
     one_code = bytes([1] + [0] * 15)
     blocks = (side // 8) ** 2
-    head = segment(0xDB, b"\0" + b"\1" * 64)  # quantisation
-    head += segment(0xC2, struct.pack(">BHHB3B", 8, side, side, 1, 1, 0x11, 0))
-    head += segment(0xC4, b"\x00" + one_code + b"\x00") + segment(0xC4, b"\x10" + one_code + b"\x00")
-    first = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(blocks // 8)
-    further = segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + bytes(blocks // 8)
-    return b"\xff\xd8" + head + first + further * scans + b"\xff\xd9"
+    head = _segment(0xDB, b"\0" + b"\1" * 64)  # quantisation
+    head += _segment(0xC2, struct.pack(">BHHB3B", 8, side, side, 1, 1, 0x11, 0))
+    head += _segment(0xC4, b"\x00" + one_code + b"\x00") + _segment(0xC4, b"\x10" + one_code + b"\x00")
+    first = _segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(blocks // 8)
+    further = between + _segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + bytes(blocks // 8)
+    return b"\xff\xd8" + head + first + further * (scans - 1) + b"\xff\xd9"
 
 
-def test_jpeg_of_endless_scans_is_refused(limits: Limits) -> None:
-    assert decode(_many_scans(64, 100), 1, limits).shape == (64, 64, 1)
-    with pytest.raises(InvalidPicture, match="more than 500 scans"):
-        decode(_many_scans(64, 500), 1, limits)
+COMMENT_LIKE_THE_END = _segment(0xFE, b"\xff\xd9")
+NOTHING_LIKE_A_LENGTH = b"\xff\x01\xff\xfe\x00\x02"
+
+
+@pytest.mark.parametrize("between", [b"", COMMENT_LIKE_THE_END, NOTHING_LIKE_A_LENGTH, b"\xff\xd3"])
+def test_jpeg_of_endless_scans_is_refused(limits: Limits, between: bytes) -> None:
+    assert decode(_many_scans(64, 50, between), 1, limits).shape == (64, 64, 1)
+    with pytest.raises(InvalidPicture, match="more than 50 scans"):
+        decode(_many_scans(64, 51, between), 1, limits)
+
+
+def test_jpeg_of_endless_tables_between_scans_is_refused(limits: Limits) -> None:
+    with pytest.raises(InvalidPicture, match="more than 50 scans"):
+        decode(_many_scans(64, 2, _segment(0xFE, b"") * 2000), 1, limits)
+
+
+def test_what_a_phone_appends_to_a_photo_counts_as_no_scan(limits: Limits) -> None:
+    film = b"\xff\xda\x00\x08" * 1000
+    assert decode(_many_scans(64, 10) + film, 1, limits).shape == (64, 64, 1)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "WEBP", "PNG"])
