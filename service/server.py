@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import cv2
 
 from service import tracing
+from service.codec import Codec
 from service.edge.grpc_server import GrpcServer
 from service.edge.http_app import HttpServer, build_app
 from service.edge.listen import address_of, listen
@@ -58,7 +58,7 @@ class Server:
         cv2.setNumThreads(1)
         settings = self.settings
         tracing.configure(settings)
-        codec = ThreadPoolExecutor(settings.codec_workers, thread_name_prefix="codec")
+        codec = Codec(settings.codec_workers)
         translator = Translator(settings.limits, codec, self.metrics, settings.cache_bytes)
         edge = GrpcServer(self.registry, translator, self.metrics, settings, self.life)
         try:
@@ -69,7 +69,7 @@ class Server:
             raise
         finally:
             await edge.stop(0)
-            codec.shutdown(wait=False, cancel_futures=True)
+            codec.close()
             await asyncio.to_thread(tracing.shutdown)
 
     async def _serve(self, edge: GrpcServer, stop: asyncio.Event) -> bool:

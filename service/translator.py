@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from service import tracing
 from service.cache import AnswerCache
@@ -21,12 +21,10 @@ from service.scheduler.priority import Priority
 from service.tiling import tiling_bytes, translate_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from concurrent.futures import Executor
-
     import numpy as np
     from numpy.typing import NDArray
 
+    from service.codec import Codec
     from service.engine.contract import PictureShape
     from service.engine.engine import Engine
     from service.metrics import Metrics
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from service.scheduler.admission import Ticket
 
     Pixels = NDArray[np.uint8]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ class _Inferred:
 class Translator:
     """Admits, decodes, queues, infers and encodes; the one way from an order to a translation."""
 
-    def __init__(self, limits: Limits, codec: Executor, metrics: Metrics, cache_bytes: int = 0) -> None:
+    def __init__(self, limits: Limits, codec: Codec, metrics: Metrics, cache_bytes: int = 0) -> None:
         self._limits = limits
         self._codec = codec
         self._metrics = metrics
@@ -171,15 +167,16 @@ class Translator:
         return Wish(nbytes, rows, order.priority, order.deadline, order.caller)
 
     async def _decoded(self, order: Order, engine: Engine) -> tuple[Pixels, Placement]:
-        sent = order.picture
+        sent = order.picture if isinstance(order.picture, RawPicture) else check(order.picture, self._limits)
         if isinstance(sent, RawPicture) and sent.shape == _shape(engine.input):
             return _decode(order, engine.input, self._limits)  # a view of the bytes: a thread would cost more
-        return await self._in_thread(lambda: _decode(order, engine.input, self._limits))
+        return await self._codec.run(lambda: _decode(order, engine.input, self._limits), sent.height * sent.width)
 
     async def _encoded(self, made: Pixels, order: Order, placement: Placement) -> tuple[bytes, tuple[int, int, int]]:
         if order.format is Format.RAW and not order.at_input_size and order.fit is not Fit.TILE:
             return _encode(made, order, placement)  # a copy
-        return await self._in_thread(lambda: _encode(made, order, placement))
+        height, width = (placement.source.height, placement.source.width) if order.at_input_size else made.shape[:2]
+        return await self._codec.run(lambda: _encode(made, order, placement), height * width)
 
     async def _inferred(self, loaded: LoadedModel, order: Order, picture: Pixels, ticket: Ticket) -> _Inferred:
         link = tracing.link()
@@ -197,7 +194,7 @@ class Translator:
             plan,
             blender,
             lambda tile: loaded.queue.submit(Work(tile, link), ticket),
-            in_thread=self._in_thread,
+            in_thread=self._codec.run,
             window=_window(loaded),
         )
         return _Inferred(tiled.pixels, tiled.queue, tiled.infer, tiled.batch_size, plan.count)
@@ -208,7 +205,7 @@ class Translator:
             return None
         size = (placement.source, placement.target) if order.at_input_size else ()
         options = order.fit, order.format, order.quality, size
-        return await self._in_thread(lambda: AnswerCache.key(engine.digest, picture, *options))
+        return await self._codec.run(lambda: AnswerCache.key(engine.digest, picture, *options), picture.size)
 
     def _known(self, model: ModelVersion, key: bytes | None) -> Translation | None:
         if self._cache is None or key is None:
@@ -216,9 +213,6 @@ class Translator:
         known = self._cache.get(key)
         self._metrics.model(model.name, model.version).cache(known is not None)
         return known
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._codec, work)
 
 
 def _window(loaded: LoadedModel) -> int:

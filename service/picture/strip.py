@@ -93,7 +93,7 @@ def _check_scans(encoded: bytes, position: int) -> None:
         if scans > _JPEG_MAX_SCANS:
             break
         position = marker.end() + struct.unpack_from(">H", encoded, marker.end())[0]
-    raise InvalidPicture(f"the JPEG has more than {_JPEG_MAX_SCANS} scans, or endless tables between them; save it anew")
+    raise InvalidPicture(f"the JPEG has more than {_JPEG_MAX_SCANS} scans, or endless tables in between; save it anew")
 
 
 def _webp_exif(encoded: bytes) -> bytes:
