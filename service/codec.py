@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Pixels up to which a picture is decoded or encoded in some hundredths of a second, however its file is made. Larger ones
-# may take seconds.
+# Pixels up to which a picture is decoded or encoded in some hundredths of a second, however its file is made; larger
+# ones may take seconds.
 SMALL = 1 << 20
 
 
