@@ -35,6 +35,7 @@ async def streaming(server: Run) -> AsyncIterator[tuple[Servicer, StreamCaller]]
     async with (
         server() as (servicer, address),
         grpc.aio.insecure_channel(address) as channel,
+        asyncio.timeout(20),  # what is never told to who waits is a failure, not a wait
         StreamCaller(channel) as caller,
     ):
         yield servicer, caller
