@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from service.errors import CallerLimit, DeadlineExceeded, DeadlineUnreachable, QueueFull
+from service.errors import CallerLimit, DeadlineExceeded, DeadlineUnreachable, PictureTooLarge, QueueFull
 from service.scheduler.priority import Priority
 
 if TYPE_CHECKING:
@@ -91,6 +91,14 @@ class Account:
                 f"{self.bounds.nbytes:,} that {self.whose} takes"
             )
         return ""
+
+    def check(self, nbytes: int) -> None:
+        """Raise PictureTooLarge for a request of so many bytes that there would be no room for it alone."""
+        if nbytes > self.bounds.nbytes:
+            raise PictureTooLarge(
+                f"the picture and what is made of it take {nbytes:,} bytes on their way, more than the "
+                f"{self.bounds.nbytes:,} that {self.whose} takes in all; send it smaller or in parts"
+            )
 
     def add(self, nbytes: int) -> None:
         """Count one request in."""
@@ -185,7 +193,7 @@ class Admission:
 
     @contextmanager
     def admit(self, wish: Wish) -> Iterator[Ticket]:
-        """Hold a place; raises Overloaded, with when to come back, or DeadlineExceeded."""
+        """Hold a place; raises Overloaded, with when to come back, DeadlineExceeded, or PictureTooLarge."""
         now = self._clock()
         self._check(wish, now)
         ticket = Ticket(wish, self._house.next_owner(), now, self._rank(wish, now), wish.rows)
@@ -240,6 +248,7 @@ class Admission:
         """Return who of lower classes must leave so that there is room; raises QueueFull where that is not enough."""
         leaving: list[tuple[Ticket, Admission]] = []
         for account, doors in ((self._account, {self}), (self._house.account, self._house.doors)):
+            account.check(wish.nbytes)
             excess = account.excess(wish.nbytes, [ticket for ticket, _ in leaving])
             candidates = iter(_below(doors, wish.priority, leaving) if excess else ())
             while excess:

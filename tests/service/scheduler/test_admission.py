@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.errors import CallerLimit, DeadlineExceeded, DeadlineUnreachable, QueueFull
+from service.errors import CallerLimit, DeadlineExceeded, DeadlineUnreachable, PictureTooLarge, QueueFull
 from service.scheduler.admission import Admission, Bounds, House, Ticket, Wish
 from service.scheduler.priority import Priority
 
@@ -73,6 +73,15 @@ def test_all_models_together_are_bounded(bounds: Bounds) -> None:
         one.admit(wish()).__enter__()
     with one.admit(wish()), one.admit(wish()):
         assert house.account.requests == 2
+
+
+@pytest.mark.parametrize(("model", "server"), [(10, 20), (20, 10)])
+def test_picture_that_would_never_have_room_is_not_told_to_come_back(model: int, server: int) -> None:
+    admission = door(nbytes=model, house=building(nbytes=server))
+    with pytest.raises(PictureTooLarge, match="take 11 bytes .* 10 that the (model|server) takes in all"):
+        admission.admit(wish(11)).__enter__()
+    with admission.admit(wish(10)):
+        pass
 
 
 def test_failure_inside_gives_the_place_back() -> None:
