@@ -78,7 +78,7 @@ def test_all_models_together_are_bounded(bounds: Bounds) -> None:
 @pytest.mark.parametrize(("model", "server"), [(10, 20), (20, 10)])
 def test_picture_that_would_never_have_room_is_not_told_to_come_back(model: int, server: int) -> None:
     admission = door(nbytes=model, house=building(nbytes=server))
-    with pytest.raises(PictureTooLarge, match="take 11 bytes .* 10 that the (model|server) takes in all"):
+    with pytest.raises(PictureTooLarge, match=r"take 11 bytes .* 10 that the (model|server) takes in all"):
         admission.admit(wish(11)).__enter__()
     with admission.admit(wish(10)):
         pass
