@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -58,6 +59,8 @@ class Ledger:
         self._load = load
         self._slow = slow
         self._log = log.bind()
+        # What went well is told where every request is wanted; what did not, always.
+        self._tells_all = self._log.is_enabled_for(logging.DEBUG)
 
     async def carry_out(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
         """Do what a request asks for; raises Refused where that fails, whatever the cause."""
@@ -93,7 +96,14 @@ class Ledger:
         seconds = time.monotonic() - call.started
         self._metrics.call(call.name, call.model, call.version, code.name, seconds)
         self._load.count(code)
-        # What went well is told where every request is wanted; what did not, always.
+        if code is not _OK or self._tells_all:
+            self._tell(call, code, seconds)
+        if self._slow and seconds >= self._slow:
+            log.warning("slow_request", **_story(call), code=code.name, seconds=round(seconds, 6))
+        if call.span.is_recording():
+            _describe(call.span, call, code)
+
+    def _tell(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         tell = self._log.debug if code is _OK else self._log.info
         tell(
             "request",
@@ -104,10 +114,6 @@ class Ledger:
             model=call.model,
             version=call.version,
         )
-        if self._slow and seconds >= self._slow:
-            log.warning("slow_request", **_story(call), code=code.name, seconds=round(seconds, 6))
-        if call.span.is_recording():
-            _describe(call.span, call, code)
 
 
 def _story(call: Call) -> dict[str, Any]:

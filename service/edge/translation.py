@@ -46,7 +46,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self._registry = registry
         self._translator = translator
         self._ledger = ledger
-        self._window = settings.stream_window
+        # A stream that has the server to itself is read more slowly, rather than refused for being too many.
+        self._window = min(settings.stream_window, settings.max_queue, settings.caller_limit or settings.max_queue)
         self._by_token = settings.caller_key == "token"
         self._draining = draining
 

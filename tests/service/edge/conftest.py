@@ -121,8 +121,9 @@ class Edge:
         return self.stub.Translate(pb.TranslateRequest(encoded=picture, **fields))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():  # noqa: ASYNC110 (what is waited for comes about in gRPC's threads)
-            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            while not condition():  # noqa: ASYNC110 (what is waited for comes about in gRPC's threads)
+                await asyncio.sleep(0)
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0

@@ -116,6 +116,20 @@ async def test_no_more_than_a_window_of_pictures_is_in_hand(edged: Edged) -> Non
     assert sorted(others) == [picture.decode() for picture in pictures if picture != b"01"]
 
 
+@pytest.mark.parametrize("limits", [{"caller_limit": 3}, {"max_queue": 3}, {"caller_limit": 3, "max_queue": 5}])
+async def test_stream_alone_is_held_back_rather_than_refused(edged: Edged, limits: dict[str, int]) -> None:
+    async with edged(**limits) as edge:
+        pictures = [f"{number:02d}".encode() for number in range(10)]
+        edge.script.hold(*pictures)
+        call = edge.stub.TranslateStream()
+        await send(call, *pictures)
+        assert (await edge.translate(b"other")).encoded, "the server has had time to read on"
+        await edge.until(lambda: len(edge.script.orders) == 4)
+        edge.script.let_go(*pictures)
+        await call.done_writing()
+        assert len(await rest(call)) == 10
+
+
 async def test_who_does_not_read_is_read_no_further_and_holds_up_nobody_else(edged: Edged) -> None:
     large = 1_000_000
     async with edged(stream_window=4, max_queue_bytes=2**30) as edge:
