@@ -6,12 +6,13 @@
     │   └── PictureTooLarge      PICTURE_TOO_LARGE     the picture exceeds a limit of the server
     ├── ModelNotFound            MODEL_NOT_FOUND       no such model or version
     ├── NotReady                 NOT_READY             the model or the server cannot take requests now
-    ├── Overloaded                                     not now; `retry_after` says when to come back
+    ├── Overloaded               OVERLOADED            not now; `retry_after` says when to come back
     │   ├── QueueFull            QUEUE_FULL            too much is waiting
     │   ├── DeadlineUnreachable  DEADLINE_UNREACHABLE  too much is waiting for this timeout to be kept
     │   └── CallerLimit          CALLER_LIMIT          this caller has too many requests in hand
     ├── DeadlineExceeded         DEADLINE_EXCEEDED     the timeout passed before the answer was there
     ├── InferenceFailed          INFERENCE_FAILED      the engine failed on this picture
+    │   └── EngineBroken         ENGINE_BROKEN         the engine fails on any picture
     ├── ControlDisabled          CONTROL_DISABLED      callers may not load and unload models there
     ├── ModelUnusable            MODEL_UNUSABLE        a model that was to be loaded cannot be served
     └── Unreachable              UNREACHABLE           nothing that speaks Lapis answers at the address, or it went away
@@ -109,6 +110,10 @@ class InferenceFailed(TranslationError):
     """The engine failed on this picture."""
 
 
+class EngineBroken(InferenceFailed):
+    """The engine fails on any picture."""
+
+
 class ControlDisabled(TranslationError):
     """The server does not let callers load and unload models."""
 
@@ -127,11 +132,13 @@ BY_REASON: dict[str, type[TranslationError]] = {
     "PICTURE_TOO_LARGE": PictureTooLarge,
     "MODEL_NOT_FOUND": ModelNotFound,
     "NOT_READY": NotReady,
+    "OVERLOADED": Overloaded,
     "QUEUE_FULL": QueueFull,
     "DEADLINE_UNREACHABLE": DeadlineUnreachable,
     "CALLER_LIMIT": CallerLimit,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INFERENCE_FAILED": InferenceFailed,
+    "ENGINE_BROKEN": EngineBroken,
     "CONTROL_DISABLED": ControlDisabled,
     "MODEL_UNUSABLE": ModelUnusable,
 }
