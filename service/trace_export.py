@@ -41,6 +41,7 @@ class TraceExport:
         # Of what goes wrong the libraries tell at length and each time; _Teller does it once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         exporter = GrpcExporter(endpoint) if protocol == "grpc" else HttpExporter(_with_path(endpoint))
+        self._endpoint = endpoint
         self._provider = TracerProvider(
             ByLinks(ParentBased(TraceIdRatioBased(ratio))), _resource(), shutdown_on_exit=False
         )
@@ -53,6 +54,8 @@ class TraceExport:
         closing = threading.Thread(target=self._provider.shutdown, name="traces-close", daemon=True)
         closing.start()
         closing.join(_PATIENCE)
+        if closing.is_alive():
+            log.warning("traces_lost", endpoint=self._endpoint)
 
 
 class ByLinks(Sampler):

@@ -45,6 +45,7 @@ class Call:
     request_id: str = ""
     model: str = ""
     version: str = ""
+    reason: str = ""
     sent_bytes: int = 0
     made: Translation | None = None
     span: Span = INVALID_SPAN

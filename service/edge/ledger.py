@@ -12,6 +12,7 @@ import grpc
 from opentelemetry.trace import StatusCode
 
 from service import tracing
+from service.edge.allowance import Allowance
 from service.edge.call import current
 from service.edge.status import CODES, Told, fault, refusal
 from service.errors import ServiceError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _OK = grpc.StatusCode.OK
+# Lines a second for requests that failed, and for those that were slow.
+_LINES = 50
 # By OpenTelemetry's conventions the codes that tell of a fault of the server's, and not of the caller's.
 _FAULTS = {
     grpc.StatusCode.UNKNOWN,
@@ -59,8 +62,9 @@ class Ledger:
         self._load = load
         self._slow = slow
         self._log = log.bind()
-        # What went well is told where every request is wanted; what did not, always.
+        # What went well is told where every request is wanted; what did not, always, as far as a log can take it.
         self._tells_all = self._log.is_enabled_for(logging.DEBUG)
+        self._failed, self._slowed = Allowance(_LINES), Allowance(_LINES)
 
     async def carry_out(self, call: Call, work: Callable[[], Awaitable[T]]) -> T:
         """Do what a request asks for; raises Refused where that fails, whatever the cause."""
@@ -85,6 +89,7 @@ class Ledger:
     def explain(self, error: Exception, call: Call) -> Told:
         """Turn an error into what the caller is told; of a fault of ours that is an id, and the log has the rest."""
         reason = error.reason if isinstance(error, ServiceError) else ServiceError.reason
+        call.reason = reason
         self._metrics.refused(call.model, call.version, reason)
         if isinstance(error, ServiceError) and CODES.get(type(error)) not in {None, grpc.StatusCode.INTERNAL}:
             return refusal(error)
@@ -96,35 +101,31 @@ class Ledger:
         seconds = time.monotonic() - call.started
         self._metrics.call(call.name, call.model, call.version, code.name, seconds)
         self._load.count(code)
-        if code is not _OK or self._tells_all:
-            self._tell(call, code, seconds)
-        if self._slow and seconds >= self._slow:
-            log.warning("slow_request", **_story(call), code=code.name, seconds=round(seconds, 6))
+        if self._tells_all or (code is not _OK and self._failed.allows()):
+            tell = self._log.debug if code is _OK else self._log.info
+            tell("request", **_outcome(call, code, seconds), **self._failed.fields())
+        if self._slow and seconds >= self._slow and self._slowed.allows():
+            self._log.warning("slow_request", **_outcome(call, code, seconds), **_story(call), **self._slowed.fields())
         if call.span.is_recording():
             _describe(call.span, call, code)
 
-    def _tell(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
-        tell = self._log.debug if code is _OK else self._log.info
-        tell(
-            "request",
-            method=call.name,
-            code=code.name,
-            seconds=round(seconds, 6),
-            request_id=call.request_id,
-            model=call.model,
-            version=call.version,
-        )
+
+def _outcome(call: Call, code: grpc.StatusCode, seconds: float) -> dict[str, Any]:
+    """Return as log fields which request it was, and what became of it."""
+    outcome = {
+        "method": call.name,
+        "code": code.name,
+        "seconds": round(seconds, 6),
+        "request_id": call.request_id,
+        "model": call.model,
+        "version": call.version,
+    }
+    return {**outcome, "reason": call.reason} if call.reason else outcome
 
 
 def _story(call: Call) -> dict[str, Any]:
     """Return as log fields what a slow request was about, and where its time went."""
-    story: dict[str, Any] = {
-        "method": call.name,
-        "request_id": call.request_id,
-        "model": call.model,
-        "version": call.version,
-        "sent_bytes": call.sent_bytes,
-    }
+    story: dict[str, Any] = {"sent_bytes": call.sent_bytes}
     if made := call.made:
         story |= {stage: round(getattr(made.timings, stage), 6) for stage in ("decode", "queue", "infer", "encode")}
         story |= {"batch_size": made.timings.batch_size, "cached": made.cached, "tiles": made.tiles}

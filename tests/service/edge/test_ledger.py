@@ -12,6 +12,7 @@ from lapis.v1 import translation_pb2 as pb
 from structlog.testing import capture_logs
 
 from service import logs
+from service.edge import ledger
 from service.errors import QueueFull
 
 if TYPE_CHECKING:
@@ -57,6 +58,24 @@ async def test_slow_request_is_told_with_where_its_time_went(serving: Serving, p
     assert {"decode", "queue", "encode"} <= slow.keys()
     assert (slow["sent_bytes"], slow["answer_bytes"]) == (len(png(0, 30, 20)), len(answer.encoded))
     assert (slow["height"], slow["width"], slow["channels"], slow["batch_size"]) == (8, 8, 3, 1)
+
+
+async def test_flood_of_refusals_is_no_flood_of_lines(edged: Edged, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_LINES", 5)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    try:
+        async with edged() as edge:
+            edge.script.fail(b"ab", QueueFull("too much", retry_after=1))
+            with capture_logs() as logged:
+                for _ in range(100):
+                    with pytest.raises(grpc.aio.AioRpcError):
+                        await edge.translate(b"ab")
+            assert edge.metric("lapis_refused_requests_total", model="m", version="1", reason="QUEUE_FULL") == 100
+    finally:
+        structlog.reset_defaults()
+    assert 5 <= len(logged) < 100
+    assert {(entry["code"], entry["reason"]) for entry in logged} == {("RESOURCE_EXHAUSTED", "QUEUE_FULL")}
+    assert len(logged) + sum(entry.get("unlogged", 0) for entry in logged) <= 100
 
 
 async def test_no_request_is_slow_where_none_is_to_be(edged: Edged) -> None:
