@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _SHORTEST_RETRY = 0.05
 # Weight of the latest request in the mean of what its way takes besides the queue and the engine.
 _FRESHNESS = 0.1
+# Of the requests let in with a deadline, this share may turn out to take longer than was foretold.
+_SURPRISES = 0.05
+# By how much one such request makes the next forecasts more careful, and how careful they may get.
+_STEP, _LEAST_CAUTION, _MOST_CAUTION = 0.1, 0.9, 2.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,23 @@ class Ticket:
     displaced: QueueFull | None = None
     on_displaced: Callable[[], None] | None = None
     engine_seconds: float = math.nan
+    foretold: float = 0.0
+
+
+class Caution:
+    """By what factor forecasts are stretched, so that few requests turn out to take longer than was foretold.
+
+    Each that does raises the factor, each that does not lowers it a little: it settles where the share of surprises is
+    the one wanted, whatever the forecasts leave out.
+    """
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def learn(self, *, surprised: bool) -> None:
+        """Learn from one request."""
+        self.factor *= 1 + _STEP * ((1 - _SURPRISES) if surprised else -_SURPRISES)
+        self.factor = min(max(self.factor, _LEAST_CAUTION), _MOST_CAUTION)
 
 
 class Account:
@@ -178,6 +199,7 @@ class Admission:
         self._patience = patience
         self._clock = clock
         self._besides = 0.0
+        self._cautions = {priority: Caution() for priority in Priority}
         self.tickets: dict[Ticket, None] = {}
         house.doors.add(self)
 
@@ -197,6 +219,7 @@ class Admission:
         now = self._clock()
         self._check(wish, now)
         ticket = Ticket(wish, self._house.next_owner(), now, self._rank(wish, now), wish.rows)
+        ticket.foretold = self.expected(wish, now) if wish.deadline < math.inf else math.inf
         self._account.add(wish.nbytes)
         self._house.enter(wish)
         self.tickets[ticket] = None
@@ -205,6 +228,7 @@ class Admission:
             self._learn(ticket)
         finally:
             self._release(ticket)
+            self._look_back(ticket)
 
     async def until_empty(self) -> None:
         """Wait until no request is in."""
@@ -219,7 +243,8 @@ class Admission:
         rank = self._rank(wish, now)
         # Rows of one picture take turns with another's: no more of them go before it than it has itself.
         ahead = sum(min(ticket.rows_left, wish.rows) for ticket in self.tickets if ticket.rank <= rank)
-        return self._forecast.wait(ahead) + self._forecast.service(wish.rows, ahead) + self._besides
+        seconds = self._forecast.wait(ahead) + self._forecast.service(wish.rows, ahead) + self._besides
+        return seconds * self._cautions[wish.priority].factor
 
     def _rank(self, wish: Wish, now: float) -> tuple[int, float]:
         return wish.priority, min(wish.deadline, now + self._patience)
@@ -277,6 +302,13 @@ class Admission:
         if not math.isnan(ticket.engine_seconds):
             besides = self._clock() - ticket.arrived - ticket.engine_seconds
             self._besides += _FRESHNESS * (max(0.0, besides) - self._besides)
+
+    def _look_back(self, ticket: Ticket) -> None:
+        """Learn whether a request took longer than was foretold; of one whose caller left early nothing is known."""
+        now = self._clock()
+        answered = not math.isnan(ticket.engine_seconds)
+        if ticket.foretold < math.inf and (answered or now >= ticket.wish.deadline):
+            self._cautions[ticket.wish.priority].learn(surprised=now - ticket.arrived > ticket.foretold)
 
     def _retry_after(self, wish: Wish, now: float) -> float:
         return max(_SHORTEST_RETRY, self.expected(wish, now))

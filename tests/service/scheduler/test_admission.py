@@ -237,3 +237,37 @@ async def test_empty_is_told() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
     await waiting
+
+
+def test_forecasts_that_are_too_hopeful_are_stretched_until_few_take_longer() -> None:
+    """The engine takes 1.5 s, or 1.6 in one of twenty cases, where a second is foretold."""
+    clock = Clock()
+    admission = door(clock=clock)
+    surprises = []
+    for number in range(2000):
+        foretold = admission.expected(Wish(1), clock.now)
+        took = 1.6 if number % 20 == 0 else 1.5
+        with admission.admit(Wish(1, deadline=clock.now + 9)) as ticket:
+            clock.now += took
+            ticket.engine_seconds = took
+        surprises.append(took > foretold)
+    assert 0.02 <= sum(surprises[500:]) / 1500 <= 0.08
+
+
+def test_request_that_expired_took_longer_than_was_foretold() -> None:
+    clock = Clock()
+    admission = door(clock=clock)
+    before = admission.expected(Wish(1), clock.now)
+    with pytest.raises(DeadlineExceeded), admission.admit(Wish(1, deadline=clock.now + 2)):
+        clock.now += 2
+        raise DeadlineExceeded
+    assert admission.expected(Wish(1), clock.now) > before
+
+
+def test_caller_who_leaves_early_teaches_nothing() -> None:
+    clock = Clock()
+    admission = door(clock=clock)
+    with pytest.raises(asyncio.CancelledError), admission.admit(Wish(1, deadline=clock.now + 9)):
+        clock.now += 2
+        raise asyncio.CancelledError
+    assert admission.expected(Wish(1), clock.now) == 1.0
