@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
@@ -134,7 +134,8 @@ def _end_on_sigterm() -> None:
     """Lets SIGTERM end the run as Ctrl-C does: with a summary, and without half a file."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 (called in one)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with suppress(NotImplementedError):  # Windows has no such signal
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _list_models(settings: Settings) -> int:

@@ -217,7 +217,7 @@ def translate_command(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_no_picture_fails_while_two_servers_are_replaced_one_after_the_other(models: Path, tmp_path: Path) -> None:
-    count = 1200
+    count = 800
     write_pictures(tmp_path / "frames", count)
     out = tmp_path / "out"
 
@@ -236,7 +236,7 @@ def test_no_picture_fails_while_two_servers_are_replaced_one_after_the_other(mod
         first.process.terminate()
         assert first.process.wait(30) == 0
         with serving(models, port=port(first)):
-            wait_for(500)
+            wait_for(400)
             second.process.terminate()
             assert second.process.wait(30) == 0
             with serving(models, port=port(second)):
