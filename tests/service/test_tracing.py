@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from service import tracing
 from service.errors import StartupError
+from service.scheduler.cost import CostModel
 from service.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ async def test_request_and_its_batch_reach_the_collector(serving: Serving, png: 
         async with serving(
             {"m/1": "invert"}, otlp_endpoint=endpoint, otlp_protocol=protocol, max_batch_size=2
         ) as service:
+            service.model.queue.costs = CostModel({1: 1.0, 2: 1.1})  # or a batch might not be worth it
             gate.close()
             first = service.translate(png(0), request_id="first")
             await service.until(lambda: gate.reached == [1])
