@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lapis.command import run
 
-from service import logs
 from service.errors import EngineLost, StartupError
-from service.logs import log
 from service.server import Server
 from service.settings import ServeSettings
-from service.workers import Supervisor, WorkersLost
+from service.telemetry import logs
+from service.telemetry.logs import log
+from service.workers.supervisor import Supervisor, WorkersLost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

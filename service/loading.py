@@ -7,19 +7,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from service import fingerprint
 from service.engine.engine import Engine
 from service.engine.placement import place
 from service.errors import InferenceFailed, StartupError
-from service.logs import log
-from service.metrics import QueueSample
-from service.registry import LoadedModel
+from service.models import fingerprint
+from service.models.registry import LoadedModel
 from service.runner import EngineRunner
 from service.scheduler.admission import Admission, Bounds, House
 from service.scheduler.cost import CostModel
 from service.scheduler.lanes import Lanes
 from service.scheduler.policy import PATIENCE, Rules
 from service.scheduler.queueing import ModelQueue
+from service.telemetry.logs import log
+from service.telemetry.metrics import QueueSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.engine.placement import Placement
-    from service.metrics import Metrics, ModelMetrics, Why
-    from service.repository import ModelFile
+    from service.models.repository import ModelFile
     from service.runner import Work
     from service.settings import ServeSettings
+    from service.telemetry.metrics import Metrics, ModelMetrics, Why
 
     Pixels = NDArray[np.uint8]
 

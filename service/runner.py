@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
-from service import tracing
 from service.errors import EngineBroken, EngineLost, InferenceFailed, StartupError
-from service.logs import log
+from service.telemetry import tracing
+from service.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.engine.engine import Engine, Prepared
-    from service.metrics import ModelMetrics
-    from service.repository import ModelFile
-    from service.tracing import Link
+    from service.models.repository import ModelFile
+    from service.telemetry.metrics import ModelMetrics
+    from service.telemetry.tracing import Link
 
     Pixels = NDArray[np.uint8]
 

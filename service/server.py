@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from service import tracing
 from service.codec import Codec
 from service.edge.grpc_server import GrpcServer
 from service.edge.http_app import HttpServer, build_app
 from service.edge.listen import address_of, listen
 from service.errors import EngineLost, StartupError
-from service.life import Life
 from service.loading import Loader
-from service.logs import log
-from service.metrics import Metrics
-from service.nvml import gpus_of
-from service.registry import Registry
-from service.repository import scan
+from service.models.life import Life
+from service.models.registry import Registry
+from service.models.repository import scan
+from service.telemetry import tracing
+from service.telemetry.logs import log
+from service.telemetry.metrics import Metrics
+from service.telemetry.nvml import gpus_of
 from service.translator import Translator
 
 if TYPE_CHECKING:

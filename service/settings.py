@@ -100,7 +100,9 @@ class ServeSettings(CommandSettings):
         3, description="times in a row that a broken engine is built anew before the server ends with exit code 1"
     )
     codec_threads: PositiveInt | Auto = Field(
-        "auto", description="threads that decode and encode pictures; auto: one per core"
+        "auto",
+        description="threads that decode and encode pictures, and as many again for those over a megapixel; auto: one "
+        "per core",
     )
     cache_bytes: NonNegativeInt = Field(
         0, description="bytes of answers kept for when they are asked for again; 0: none"

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service import tracing
 from service.cache import AnswerCache
 from service.errors import DeadlineExceeded
 from service.picture.decode import check, decode, from_raw
@@ -18,6 +17,7 @@ from service.picture.tile import Blender, plan_tiles
 from service.runner import Work
 from service.scheduler.admission import Wish
 from service.scheduler.priority import Priority
+from service.telemetry import tracing
 from service.tiling import tiling_bytes, translate_tiles
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from service.codec import Codec
     from service.engine.contract import PictureShape
     from service.engine.engine import Engine
-    from service.metrics import Metrics
+    from service.models.registry import LoadedModel, ModelVersion
     from service.picture.limits import Limits
-    from service.registry import LoadedModel, ModelVersion
     from service.scheduler.admission import Ticket
+    from service.telemetry.metrics import Metrics
 
     Pixels = NDArray[np.uint8]
 

@@ -134,7 +134,7 @@ def _end_on_sigterm() -> None:
     """Lets SIGTERM end the run as Ctrl-C does: with a summary, and without half a file."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 (called in one)
-    with suppress(NotImplementedError):  # Windows has no such signal
+    if sys.platform != "win32":  # which has no such signal
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 

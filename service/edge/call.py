@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import grpc
 from opentelemetry.trace import INVALID_SPAN
 
-from service import tracing
+from service.telemetry import tracing
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

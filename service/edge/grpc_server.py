@@ -25,9 +25,9 @@ from service.errors import StartupError
 
 if TYPE_CHECKING:
     from service.edge.repository import Life
-    from service.metrics import Metrics
-    from service.registry import Registry
+    from service.models.registry import Registry
     from service.settings import ServeSettings
+    from service.telemetry.metrics import Metrics
     from service.translator import Translator
 
 # Seconds that a caller is given to receive what was written to it before its connection is ended.

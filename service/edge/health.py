@@ -12,7 +12,7 @@ from service.edge.connections import OpenCalls
 from service.edge.translation import SERVICE
 
 if TYPE_CHECKING:
-    from service.registry import Registry
+    from service.models.registry import Registry
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

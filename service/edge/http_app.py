@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from starlette.requests import Request
 
-    from service.registry import ModelVersion, Registry
+    from service.models.registry import ModelVersion, Registry
 
 
 class HttpServer(uvicorn.Server):

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from opentelemetry.trace import StatusCode
 
-from service import tracing
 from service.edge.allowance import Allowance
 from service.edge.call import current
 from service.edge.status import CODES, Told, fault, refusal
 from service.errors import ServiceError
-from service.logs import log, request_fields
+from service.telemetry import tracing
+from service.telemetry.logs import log, request_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from service.edge.call import Call
     from service.edge.load_report import LoadReport
-    from service.metrics import Metrics
+    from service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from lapis.v1 import translation_pb2 as pb
 
 from service.errors import InvalidRequest
+from service.models.registry import State
 from service.picture.encode import Format
 from service.picture.fit import Fit
-from service.registry import State
 from service.scheduler.priority import Priority
 from service.translator import Order, RawPicture
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
 
     from service.engine.contract import PictureShape
-    from service.registry import ModelVersion, Registry
+    from service.models.registry import ModelVersion, Registry
     from service.translator import Timings, Translation
 
 K = TypeVar("K", bound=int)

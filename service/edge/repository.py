@@ -14,7 +14,7 @@ from service.errors import ControlDisabled
 if TYPE_CHECKING:
     import grpc
 
-    from service.registry import ModelVersion, Registry
+    from service.models.registry import ModelVersion, Registry
 
     Context = grpc.aio.ServicerContext[Any, Any]
 

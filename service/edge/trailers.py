@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from service import tracing
 from service.edge.load_report import KEY
+from service.telemetry import tracing
 
 if TYPE_CHECKING:
     from service.edge.call import Call

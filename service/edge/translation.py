@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import grpc
 
     from service.edge.ledger import Ledger
-    from service.registry import ModelVersion, Registry
+    from service.models.registry import ModelVersion, Registry
     from service.settings import ServeSettings
     from service.translator import Translator
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from service.engine.options import EngineOptions
-    from service.metadata import Batching
+    from service.models.metadata import Batching
 
 # What a batch gains on the CPU is little (the cores are busy with one picture), and it makes everybody wait.
 _LARGEST_ON_CPU, _LARGEST_ON_GPU = 1, 8

@@ -17,7 +17,7 @@ from service.engine.lanes import Plan, build, build_on_cpu, build_on_gpu
 from service.engine.session import DeviceUnavailable, open_session, read_only_session
 from service.engine.timing import run_alike, seconds_of_run, settle
 from service.errors import InferenceFailed, StartupError
-from service.metadata import read_description
+from service.models.metadata import read_description
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

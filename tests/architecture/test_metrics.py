@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from service.instruments import Instruments, SupervisorInstruments
-from service.nvml import GpuCollector
+from service.telemetry.instruments import Instruments, SupervisorInstruments
+from service.telemetry.nvml import GpuCollector
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from service.registry import LoadedModel
+    from service.models.registry import LoadedModel
 
     Pixels = NDArray[np.uint8]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from service.engine.batch import Prepared
 from service.errors import EngineBroken, EngineLost, InferenceFailed
-from service.metrics import Metrics
-from service.repository import ModelFile
+from service.models.repository import ModelFile
 from service.runner import EngineRunner, Work
+from service.telemetry.metrics import Metrics
 
 Pixels = NDArray[np.uint8]
 

@@ -68,7 +68,7 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
     FIT_TILE: _Fit.ValueType  # 4
     """Does not resize: cuts the picture into overlapping tiles of the model's size, translates each, and blends them. For
     pictures larger than the model; a smaller one is filled up with its mirror image and cut off again. With
-    OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by.
+    OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by, to the nearest pixel.
     """
 
 class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
@@ -85,7 +85,7 @@ FIT_CROP: Fit.ValueType  # 3
 FIT_TILE: Fit.ValueType  # 4
 """Does not resize: cuts the picture into overlapping tiles of the model's size, translates each, and blends them. For
 pictures larger than the model; a smaller one is filled up with its mirror image and cut off again. With
-OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by.
+OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by, to the nearest pixel.
 """
 Global___Fit: _TypeAlias = Fit  # noqa: Y015
 

@@ -17,10 +17,10 @@ from lapis.v1 import repository_pb2_grpc, translation_pb2_grpc
 from lapis.v1 import translation_pb2 as pb
 
 from service.edge.grpc_server import GrpcServer
-from service.metrics import Metrics
-from service.registry import LoadedModel, Registry
-from service.repository import ModelFile
+from service.models.registry import LoadedModel, Registry
+from service.models.repository import ModelFile
 from service.settings import ServeSettings
+from service.telemetry.metrics import Metrics
 from service.translator import Order, Timings, Translation
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from service.edge.repository import Life
-    from service.registry import ModelVersion
+    from service.models.registry import ModelVersion
 
 
 class Reason(Protocol):

@@ -11,9 +11,9 @@ import structlog
 from lapis.v1 import translation_pb2 as pb
 from structlog.testing import capture_logs
 
-from service import logs
 from service.edge import ledger
 from service.errors import QueueFull
+from service.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ from lapis.v1 import translation_pb2 as pb
 
 from service.edge import messages
 from service.errors import InvalidRequest
+from service.models.registry import State
 from service.picture.encode import Format
 from service.picture.fit import Fit
-from service.registry import State
 from service.scheduler.priority import Priority
 from service.translator import RawPicture, Timings, Translation
 

@@ -11,7 +11,7 @@ from lapis.v1 import translation_pb2 as pb
 from service.errors import ModelNotFound, ModelUnusable
 
 if TYPE_CHECKING:
-    from service.registry import ModelVersion
+    from service.models.registry import ModelVersion
     from tests.service.edge.conftest import Edged, Reason
 
 Code = grpc.StatusCode

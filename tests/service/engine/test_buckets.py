@@ -6,7 +6,7 @@ import pytest
 
 from service.engine.buckets import Buckets, choose_buckets, powers_of_two
 from service.engine.options import EngineOptions
-from service.metadata import Batching
+from service.models.metadata import Batching
 
 AUTHOR = {"max_batch_size": 8, "buckets": (1, 4, 8)}
 
