@@ -122,7 +122,9 @@ class Translator:
                 async with asyncio.timeout_at(until):
                     made = await self._made(model, loaded, order, ticket)
             except TimeoutError as error:
-                raise DeadlineExceeded("the deadline passed before the picture was done") from error
+                raise DeadlineExceeded(_TOO_LATE) from error
+            if time.monotonic() > order.deadline:  # the timer is only as punctual as the event loop
+                raise DeadlineExceeded(_TOO_LATE)
         if not made.cached:
             self._metrics.model(model.name, model.version).stages(made.timings)
         return made

@@ -73,6 +73,7 @@ class Ticket:
     on_displaced: Callable[[], None] | None = None
     engine_seconds: float = math.nan
     foretold: float = 0.0
+    expired: bool = False
 
 
 class Caution:
@@ -226,6 +227,9 @@ class Admission:
         try:
             yield ticket
             self._learn(ticket)
+        except DeadlineExceeded:
+            ticket.expired = True
+            raise
         finally:
             self._release(ticket)
             self._look_back(ticket)
@@ -306,9 +310,10 @@ class Admission:
     def _look_back(self, ticket: Ticket) -> None:
         """Learn whether a request took longer than was foretold; of one whose caller left early nothing is known."""
         now = self._clock()
-        answered = not math.isnan(ticket.engine_seconds)
-        if ticket.foretold < math.inf and (answered or now >= ticket.wish.deadline):
-            self._cautions[ticket.wish.priority].learn(surprised=now - ticket.arrived > ticket.foretold)
+        expired = ticket.expired or now >= ticket.wish.deadline
+        if ticket.foretold < math.inf and (expired or not math.isnan(ticket.engine_seconds)):
+            surprised = expired or now - ticket.arrived > ticket.foretold
+            self._cautions[ticket.wish.priority].learn(surprised=surprised)
 
     def _retry_after(self, wish: Wish, now: float) -> float:
         return max(_SHORTEST_RETRY, self.expected(wish, now))
