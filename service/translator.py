@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
+_TOO_LATE = "the deadline passed before the picture was done"
+
 
 @dataclass(frozen=True)
 class RawPicture:
