@@ -66,7 +66,7 @@ def spread(seconds: Histogram) -> dict[str, float]:
 def machine() -> dict[str, Any]:
     """Returns what the figures were measured on."""
     return {
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
     }
