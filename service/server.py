@@ -57,6 +57,7 @@ class Server:
         # Pictures are decoded side by side; threads within one would only get in each other's way.
         cv2.setNumThreads(1)
         settings = self.settings
+        self.metrics.watch(asyncio.get_running_loop())
         tracing.configure(settings)
         codec = Codec(settings.codec_workers)
         translator = Translator(settings.limits, codec, self.metrics, settings.cache_bytes)

@@ -78,6 +78,7 @@ class Instruments:
 
     def _define_gauges(self) -> None:
         self.in_flight = self._gauge("lapis_in_flight_requests", "Requests being served.", "livesum", ())
+        self.tasks = self._gauge("lapis_event_loop_tasks", "Tasks of the server's event loop.", "livesum", ())
         self.lanes = self._gauge(
             "lapis_engine_lanes", "Runs that can go on at a time, of all models together.", "livesum", ()
         )

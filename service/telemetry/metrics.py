@@ -64,6 +64,11 @@ class Metrics:
         self._meter = BusyMeter(1, clock=clock)
         self._models: dict[Labels, ModelMetrics] = {}
         self._gone: dict[Labels, float] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell how many tasks an event loop has; a number that grows without more requests is a leak."""
+        self._loop = loop
 
     def model(self, name: str, version: int) -> ModelMetrics:
         """Return the metrics of one version of a model, the same object until it is forgotten."""
@@ -101,6 +106,8 @@ class Metrics:
         """Sample what is not told when it changes."""
         # Workers tell their busy lanes, because shares cannot be added up; whoever adds them divides by all lanes.
         self.instruments.busy.set(self.busy_ratio() * (self._lanes if in_worker() else 1))
+        if self._loop:
+            self.instruments.tasks.set(len(asyncio.all_tasks(self._loop)))
         for model in list(self._models.values()):
             model.refresh()
         self._drop_histories()

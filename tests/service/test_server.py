@@ -71,3 +71,24 @@ async def test_gpu_that_is_not_there_leaves_the_model_failed(serving: Serving, p
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert answer.model.state == pb.MODEL_STATE_FAILED
     assert not answer.model.provider
+
+
+async def test_callers_who_were_answered_or_left_leave_no_task_behind(serving: Serving, png: Png, gate: Gate) -> None:
+    async def tasks() -> float:
+        lines = (await service.get("/metrics")).text.splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("lapis_event_loop_tasks ")))
+
+    async with serving({"m/1": "invert"}) as service:
+        await service.translate(png(1))
+        before = await tasks()
+        gate.close()
+        calls = [asyncio.ensure_future(service.translate(png(level))) for level in range(20)]
+        await service.until(lambda: service.model.admission.requests == 20)
+        assert await tasks() >= before + 20
+        for call in calls[::2]:
+            call.cancel()
+        gate.open()
+        await asyncio.wait(calls)
+        await service.until(lambda: service.model.admission.requests == 0)
+        while await tasks() > before:  # noqa: ASYNC110 (what is waited for is told by a scrape)
+            await asyncio.sleep(0)
