@@ -51,6 +51,30 @@ PRIORITY_LOW: Priority.ValueType  # 3
 """Goes last: bulk work that no one is waiting for."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
+class _SampleType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SampleTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SampleType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SAMPLE_TYPE_UNSPECIFIED: _SampleType.ValueType  # 0
+    """The default: SAMPLE_TYPE_UINT8."""
+    SAMPLE_TYPE_UINT8: _SampleType.ValueType  # 1
+    """Unsigned bytes, 0 to 255."""
+    SAMPLE_TYPE_UINT16: _SampleType.ValueType  # 2
+    """Unsigned 16-bit integers, 0 to 65535, little-endian."""
+
+class SampleType(_SampleType, metaclass=_SampleTypeEnumTypeWrapper):
+    """Kinds of samples."""
+
+SAMPLE_TYPE_UNSPECIFIED: SampleType.ValueType  # 0
+"""The default: SAMPLE_TYPE_UINT8."""
+SAMPLE_TYPE_UINT8: SampleType.ValueType  # 1
+"""Unsigned bytes, 0 to 255."""
+SAMPLE_TYPE_UINT16: SampleType.ValueType  # 2
+"""Unsigned 16-bit integers, 0 to 65535, little-endian."""
+Global___SampleType: _TypeAlias = SampleType  # noqa: Y015
+
 class _Fit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -58,7 +82,7 @@ class _Fit:
 class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FIT_UNSPECIFIED: _Fit.ValueType  # 0
-    """The default: FIT_STRETCH."""
+    """The default: FIT_STRETCH for a model of one size, FIT_NONE for a model that takes many."""
     FIT_STRETCH: _Fit.ValueType  # 1
     """Resizes without regard to the aspect ratio, as the reference implementations do."""
     FIT_PAD: _Fit.ValueType  # 2
@@ -70,12 +94,17 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
     pictures larger than the model; a smaller one is filled up with its mirror image and cut off again. With
     OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by, to the nearest pixel.
     """
+    FIT_NONE: _Fit.ValueType  # 5
+    """Does nothing: the picture must have a size that the model takes, else INVALID_ARGUMENT with the sizes that it takes."""
 
 class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
-    """Ways to bring a picture to the model's size."""
+    """Ways to bring a picture to the model's size. For a model that takes many sizes (PictureSpec.multiple) that is the picture's
+    own size, brought to such multiples: the nearest for FIT_STRETCH, the next larger for FIT_PAD, the next smaller for
+    FIT_CROP; FIT_TILE takes tiles of the size that PictureSpec gives.
+    """
 
 FIT_UNSPECIFIED: Fit.ValueType  # 0
-"""The default: FIT_STRETCH."""
+"""The default: FIT_STRETCH for a model of one size, FIT_NONE for a model that takes many."""
 FIT_STRETCH: Fit.ValueType  # 1
 """Resizes without regard to the aspect ratio, as the reference implementations do."""
 FIT_PAD: Fit.ValueType  # 2
@@ -87,6 +116,8 @@ FIT_TILE: Fit.ValueType  # 4
 pictures larger than the model; a smaller one is filled up with its mirror image and cut off again. With
 OUTPUT_SIZE_MODEL the answer has the picture's size times whatever the model enlarges by, to the nearest pixel.
 """
+FIT_NONE: Fit.ValueType  # 5
+"""Does nothing: the picture must have a size that the model takes, else INVALID_ARGUMENT with the sizes that it takes."""
 Global___Fit: _TypeAlias = Fit  # noqa: Y015
 
 class _PictureFormat:
@@ -98,11 +129,11 @@ class _PictureFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Picture
     PICTURE_FORMAT_UNSPECIFIED: _PictureFormat.ValueType  # 0
     """The default: PICTURE_FORMAT_PNG."""
     PICTURE_FORMAT_PNG: _PictureFormat.ValueType  # 1
-    """PNG, lossless."""
+    """PNG, lossless; of 16 bits where the model gives 16."""
     PICTURE_FORMAT_JPEG: _PictureFormat.ValueType  # 2
-    """JPEG. INVALID_ARGUMENT when the model's output is neither grey nor RGB."""
+    """JPEG. INVALID_ARGUMENT when the model's output is neither grey nor RGB, or of 16 bits."""
     PICTURE_FORMAT_WEBP: _PictureFormat.ValueType  # 3
-    """WebP, lossy. INVALID_ARGUMENT when the model's output is neither grey nor RGB."""
+    """WebP, lossy. INVALID_ARGUMENT when the model's output is neither grey nor RGB, or of 16 bits."""
     PICTURE_FORMAT_RAW: _PictureFormat.ValueType  # 4
     """A Tensor of raw pixels."""
 
@@ -112,11 +143,11 @@ class PictureFormat(_PictureFormat, metaclass=_PictureFormatEnumTypeWrapper):
 PICTURE_FORMAT_UNSPECIFIED: PictureFormat.ValueType  # 0
 """The default: PICTURE_FORMAT_PNG."""
 PICTURE_FORMAT_PNG: PictureFormat.ValueType  # 1
-"""PNG, lossless."""
+"""PNG, lossless; of 16 bits where the model gives 16."""
 PICTURE_FORMAT_JPEG: PictureFormat.ValueType  # 2
-"""JPEG. INVALID_ARGUMENT when the model's output is neither grey nor RGB."""
+"""JPEG. INVALID_ARGUMENT when the model's output is neither grey nor RGB, or of 16 bits."""
 PICTURE_FORMAT_WEBP: PictureFormat.ValueType  # 3
-"""WebP, lossy. INVALID_ARGUMENT when the model's output is neither grey nor RGB."""
+"""WebP, lossy. INVALID_ARGUMENT when the model's output is neither grey nor RGB, or of 16 bits."""
 PICTURE_FORMAT_RAW: PictureFormat.ValueType  # 4
 """A Tensor of raw pixels."""
 Global___PictureFormat: _TypeAlias = PictureFormat  # noqa: Y015
@@ -204,6 +235,7 @@ class TranslateRequest(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Names the model. Empty: the server's default model, or its only one; INVALID_ARGUMENT when there are several and no
     default. Unknown: NOT_FOUND.
@@ -218,13 +250,17 @@ class TranslateRequest(_message.Message):
     """
     encoded: _builtins.bytes
     """A PNG, JPEG or WebP file, told by its content. Orientation from EXIF is applied; transparency is laid over white;
-    16 bits a channel become 8; an animation gives its first frame. INVALID_ARGUMENT when it cannot be decoded or is larger
-    than the server's limits on bytes, sides or pixels, which the message names.
+    16 bits a channel become 8 unless the model takes 16; an animation gives its first frame. INVALID_ARGUMENT when it
+    cannot be decoded or is larger than the server's limits on bytes, sides or pixels, which the message names.
     """
     fit: Global___Fit.ValueType
     """Tells how the picture is brought to the model's size. Default: FIT_STRETCH."""
     priority: Global___Priority.ValueType
     """Tells who goes first where requests wait. Default: PRIORITY_NORMAL."""
+    seed: _builtins.int
+    """Chooses one of the many translations of a model that was exported with its noise: the same seed gives the same picture
+    for ever, another seed another one. Not set: 0. INVALID_ARGUMENT when the model takes none (Model.takes_seed).
+    """
     @_builtins.property
     def tensor(self) -> Global___Tensor:
         """Raw pixels."""
@@ -251,20 +287,26 @@ class TranslateRequest(_message.Message):
         output: Global___OutputOptions | None = ...,
         priority: Global___Priority.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "output", b"output", "picture", b"picture", "tensor", b"tensor", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "encoded", b"encoded", "output", b"output", "picture", b"picture", "seed", b"seed", "tensor", b"tensor", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "fit", b"fit", "model", b"model", "output", b"output", "picture", b"picture", "priority", b"priority", "request_id", b"request_id", "tensor", b"tensor", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "encoded", b"encoded", "fit", b"fit", "model", b"model", "output", b"output", "picture", b"picture", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "tensor", b"tensor", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType_picture: _TypeAlias = _typing.Literal["encoded", "tensor"]  # noqa: Y015
     _WhichOneofArgType_picture: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_picture) -> _WhichOneofReturnType_picture | None: ...
 
 Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
 
 @_typing.final
 class Tensor(_message.Message):
-    """Raw pixels: unsigned bytes, row by row from the top left, the channels of a pixel side by side (H, W, C)."""
+    """Raw pixels: samples row by row from the top left, the channels of a pixel side by side (H, W, C)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -272,8 +314,9 @@ class Tensor(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    SAMPLE_TYPE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """The bytes; exactly height * width * channels of them, else INVALID_ARGUMENT."""
+    """The samples; exactly height * width * channels bytes of them, twice as many for 16 bits, else INVALID_ARGUMENT."""
     height: _builtins.int
     """Height in pixels, from 1 to the server's limit, else INVALID_ARGUMENT."""
     width: _builtins.int
@@ -282,6 +325,8 @@ class Tensor(_message.Message):
     """Channels: 1 (grey) or 3 (red, green, blue) are converted to what the model takes; any other number must be the model's
     own, else INVALID_ARGUMENT.
     """
+    sample_type: Global___SampleType.ValueType
+    """The kind of the samples; converted to what the model takes. Default: SAMPLE_TYPE_UINT8."""
     def __init__(
         self,
         *,
@@ -289,10 +334,11 @@ class Tensor(_message.Message):
         height: _builtins.int = ...,
         width: _builtins.int = ...,
         channels: _builtins.int = ...,
+        sample_type: Global___SampleType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data", b"data", "height", b"height", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "data", b"data", "height", b"height", "sample_type", b"sample_type", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -348,6 +394,7 @@ class TranslateResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
     TILES_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The request's id, or the one the server made up."""
     encoded: _builtins.bytes
@@ -368,6 +415,8 @@ class TranslateResponse(_message.Message):
     """Whether the answer was at hand from an earlier request with the same picture and options; the engine did not run."""
     tiles: _builtins.int
     """Tiles that the picture was cut into; 1 unless FIT_TILE was asked for."""
+    seed: _builtins.int
+    """The seed that the noise came from; not set for a model that takes none."""
     @_builtins.property
     def tensor(self) -> Global___Tensor:
         """Raw pixels, for PICTURE_FORMAT_RAW."""
@@ -391,13 +440,19 @@ class TranslateResponse(_message.Message):
         timings: Global___Timings | None = ...,
         cached: _builtins.bool = ...,
         tiles: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoded", b"encoded", "picture", b"picture", "tensor", b"tensor", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "encoded", b"encoded", "picture", b"picture", "seed", b"seed", "tensor", b"tensor", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "channels", b"channels", "encoded", b"encoded", "format", b"format", "height", b"height", "model", b"model", "picture", b"picture", "request_id", b"request_id", "tensor", b"tensor", "tiles", b"tiles", "timings", b"timings", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "cached", b"cached", "channels", b"channels", "encoded", b"encoded", "format", b"format", "height", b"height", "model", b"model", "picture", b"picture", "request_id", b"request_id", "seed", b"seed", "tensor", b"tensor", "tiles", b"tiles", "timings", b"timings", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType_picture: _TypeAlias = _typing.Literal["encoded", "tensor"]  # noqa: Y015
     _WhichOneofArgType_picture: _TypeAlias = _typing.Literal["picture", b"picture"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_picture) -> _WhichOneofReturnType_picture | None: ...
 
 Global___TranslateResponse: _TypeAlias = TranslateResponse  # noqa: Y015
@@ -652,6 +707,7 @@ class Model(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    TAKES_SEED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model's name: its folder in the repository."""
     version: _builtins.str
@@ -666,6 +722,8 @@ class Model(_message.Message):
     """The description that export wrote into the model (metadata_props["lapis"]), as JSON: data set, licence, parity and
     validation figures. Empty when the file carries none.
     """
+    takes_seed: _builtins.bool
+    """Whether the model takes a seed (TranslateRequest.seed), because it was exported with its noise."""
     @_builtins.property
     def input(self) -> Global___PictureSpec:
         """What the model takes."""
@@ -692,10 +750,11 @@ class Model(_message.Message):
         max_batch_size: _builtins.int = ...,
         metadata_json: _builtins.str = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
+        takes_seed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "labels", b"labels", "max_batch_size", b"max_batch_size", "metadata_json", b"metadata_json", "name", b"name", "output", b"output", "provider", b"provider", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "labels", b"labels", "max_batch_size", b"max_batch_size", "metadata_json", b"metadata_json", "name", b"name", "output", b"output", "provider", b"provider", "state", b"state", "takes_seed", b"takes_seed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -710,22 +769,36 @@ class PictureSpec(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    MULTIPLE_FIELD_NUMBER: _builtins.int
+    SMALLEST_FIELD_NUMBER: _builtins.int
+    SAMPLE_TYPE_FIELD_NUMBER: _builtins.int
     height: _builtins.int
-    """Height in pixels; -1 when the model takes any."""
+    """Height in pixels: the model's only one, or the one that it was made for where it takes many."""
     width: _builtins.int
-    """Width in pixels; -1 when the model takes any."""
+    """Width in pixels; as for the height."""
     channels: _builtins.int
     """Channels; at least 1."""
+    multiple: _builtins.int
+    """0 when the model takes one size alone. Otherwise height and width may be any multiples of this, from `smallest` to the
+    server's limits.
+    """
+    smallest: _builtins.int
+    """The smallest height and width of a model that takes many sizes; 0 when it takes one size alone."""
+    sample_type: Global___SampleType.ValueType
+    """The kind of the samples; never SAMPLE_TYPE_UNSPECIFIED."""
     def __init__(
         self,
         *,
         height: _builtins.int = ...,
         width: _builtins.int = ...,
         channels: _builtins.int = ...,
+        multiple: _builtins.int = ...,
+        smallest: _builtins.int = ...,
+        sample_type: Global___SampleType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "height", b"height", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "height", b"height", "multiple", b"multiple", "sample_type", b"sample_type", "smallest", b"smallest", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
