@@ -17,6 +17,9 @@ class UnknownArchitecture(ValueError):
 class GeneratorConfig:
     """A generator. The fields are named as in pytorch-CycleGAN-and-pix2pix.
 
+    The last three tell the references' U-Nets apart: pix2pix-tensorflow has `all_biases` and `innermost_norm`; in
+    pytorch-CycleGAN-and-pix2pix dropout begins one block after the innermost (no `innermost_dropout`).
+
     Raises UnknownArchitecture where a field is out of its range.
     """
 
@@ -26,6 +29,9 @@ class GeneratorConfig:
     ngf: int = 64
     norm: str = "batch"
     use_dropout: bool = True
+    all_biases: bool = False
+    innermost_norm: bool = False
+    innermost_dropout: bool = True
 
     def __post_init__(self) -> None:
         _one_of("netG", self.netG, tuple(DOWNS))

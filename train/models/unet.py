@@ -20,6 +20,7 @@ from train.models.config import DOWNS, GeneratorConfig
 from train.models.norm import conv_bias, norm_layer
 
 DROPOUTS = 3  # the first three layers of the decoder
+PORT_DROPOUTS = 5  # pytorch-CycleGAN-and-pix2pix: from the second layer of the decoder down to this one
 WIDEST = 8  # no layer is wider than 8 * ngf
 
 
@@ -29,10 +30,12 @@ class Down(nn.Module):
     The outermost has no ReLU; it and the innermost have no norm.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, norm: str, *, activate: bool, normalise: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, norm: str, *, activate: bool, normalise: bool, bias: bool
+    ) -> None:
         super().__init__()
         # As in the references, the two convolutions that no batch norm follows have no bias either.
-        self.conv = nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=conv_bias(norm))
+        self.conv = nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=bias or conv_bias(norm))
         self.norm = norm_layer(norm, channels_out) if normalise else None
         self.activate = activate
 
@@ -47,9 +50,11 @@ class Up(nn.Module):
     The outermost has no norm; the first three of the decoder alone have dropout.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, norm: str, *, normalise: bool, dropout: bool) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, norm: str, *, normalise: bool, dropout: bool, bias: bool
+    ) -> None:
         super().__init__()
-        bias = conv_bias(norm) or not normalise
+        bias = bias or conv_bias(norm) or not normalise
         self.conv = nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1, bias=bias)
         self.norm = norm_layer(norm, channels_out) if normalise else None
         self.dropout = nn.Dropout(0.5) if dropout else None
@@ -69,7 +74,10 @@ class UNet(nn.Module):
         # widths[i] is what down_i gives and, but for the last, what it hands over as a skip.
         widths = [config.input_nc] + [config.ngf * min(2**i, WIDEST) for i in range(depth)]
         for i in range(1, depth + 1):
-            down = Down(widths[i - 1], widths[i], config.norm, activate=i > 1, normalise=1 < i < depth)
+            normalise = 1 < i < depth or (config.innermost_norm and i == depth)
+            down = Down(
+                widths[i - 1], widths[i], config.norm, activate=i > 1, normalise=normalise, bias=config.all_biases
+            )
             self.add_module(f"down{i}", down)
         for i in range(depth, 0, -1):
             self.add_module(
@@ -79,7 +87,8 @@ class UNet(nn.Module):
                     widths[i - 1] if i > 1 else config.output_nc,
                     config.norm,
                     normalise=i > 1,
-                    dropout=config.use_dropout and i > depth - DROPOUTS,
+                    dropout=config.use_dropout and _drops(config, i, depth),
+                    bias=config.all_biases,
                 ),
             )
 
@@ -92,3 +101,8 @@ class UNet(nn.Module):
         for i in range(self.depth - 1, 0, -1):
             x = self.get_submodule(f"up{i}")(torch.cat([skips.pop(), x], dim=1))
         return torch.tanh(x)
+
+
+def _drops(config: GeneratorConfig, i: int, depth: int) -> bool:
+    """Tells whether up_i of a decoder of that depth has dropout."""
+    return i > depth - DROPOUTS if config.innermost_dropout else PORT_DROPOUTS <= i < depth

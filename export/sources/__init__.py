@@ -1,0 +1,1 @@
+"""Where generators come from: checkpoints of ours and of the reference implementations."""
