@@ -37,7 +37,8 @@ def write_examples(folder: Path, dataset: PairDataset) -> None:
     """Writes the grid's inputs as folder/NAME.png: real pictures to prove an export on."""
     folder.mkdir()
     for index in spread(len(dataset)):
-        write_png(folder / f"{dataset.pairs[index].name}.png", to_picture(dataset[0, index][0]))
+        dtype = dataset.pictures(index)[0].dtype.type  # what the file is worth as a proof, in 16 bits as well
+        write_png(folder / f"{dataset.pairs[index].name}.png", to_picture(dataset[0, index][0], dtype))
 
 
 def as_tensorboard(picture: Picture) -> torch.Tensor:

@@ -105,6 +105,7 @@ def _described(
         "input_nc": settings.input_nc,
         "output_nc": settings.output_nc,
         "direction": settings.direction,
+        "bits": max(8 * picture.itemsize for picture in training.pictures(0)),
         "train_pairs": len(training),
         "validation_pairs": len(held_out) if held_out else 0,
     }

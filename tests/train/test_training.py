@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from train.__main__ import command
 from train.checkpoint import find_checkpoint
+from train.data.pictures import read_picture, write_png
 from train.errors import TrainError
 from train.loop import train
 from train.precision import autocast_dtype
@@ -76,6 +78,7 @@ def test_a_checkpoint_says_what_it_takes_to_rebuild_it(small: Small, tmp_path: P
     assert config["format"] == "lapis-checkpoint/1"
     assert config["generator"] == {
         "netG": "unet_128", "input_nc": 3, "output_nc": 3, "ngf": 4, "norm": "batch", "use_dropout": True,
+        "all_biases": False, "innermost_norm": False, "innermost_dropout": True,
     }  # fmt: skip
     assert (config["data"]["train_pairs"], config["data"]["validation_pairs"]) == (6, 2)
     assert config["training"]["lambda_L1"] == 100
@@ -258,3 +261,16 @@ def test_a_step_teaches_the_discriminator_to_tell_and_the_generator_to_match(sma
     assert losses[-1].G_L1 < losses[0].G_L1
     assert losses[-1].D_real + losses[-1].D_fake < losses[0].D_real + losses[0].D_fake
     assert all(parameter.grad is not None for parameter in state.generator.parameters())
+
+
+def test_pictures_of_sixteen_bits_leave_their_mark_on_the_checkpoint(
+    side_by_side: Path, small: Small, tmp_path: Path
+) -> None:
+    for file in side_by_side.rglob("*.png"):
+        write_png(file, read_picture(file, 3).astype(np.uint16) * 256)
+    command(TrainSettings(**small(max_steps=1)))
+    checkpoint = find_checkpoint(tmp_path / "run")
+    assert json.loads((checkpoint / "config.json").read_text())["data"]["bits"] == 16
+    example = read_picture(checkpoint / "examples" / "0.png", 3)
+    assert example.dtype == np.uint16
+    assert example.max() == 255 * 256

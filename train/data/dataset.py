@@ -6,7 +6,7 @@ same in the same epoch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -109,10 +109,11 @@ def to_tensor(picture: Picture) -> Tensor:
     return torch.from_numpy(picture.transpose(2, 0, 1) * scale - np.float32(1))
 
 
-def to_picture(tensor: Tensor) -> Picture:
-    """Turns float [C, H, W] in [-1, 1] into uint8 [H, W, C], rounded."""
-    levels = (tensor.detach().float().cpu() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 0).numpy()
+def to_picture(tensor: Tensor, dtype: type[np.unsignedinteger[Any]] = np.uint8) -> Picture:
+    """Turns float [C, H, W] in [-1, 1] into uint8 or uint16 [H, W, C], rounded."""
+    half = np.iinfo(dtype).max / 2
+    levels = (tensor.detach().float().cpu() * half + half).round().clamp(0, 2 * half)
+    return levels.permute(1, 2, 0).numpy().astype(dtype)
 
 
 def _ignore_interrupt(worker: int) -> None:  # noqa: ARG001 (the library's signature)
