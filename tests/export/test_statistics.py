@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from export.errors import OptionError
-from export.statistics import PerImageNorm, as_reference, choose, freeze
+from export.metadata import Figures
+from export.statistics import Choice, PerImageNorm, as_reference, choose, freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +32,21 @@ def translate_as_the_references_do(generator: nn.Module, picture: torch.Tensor) 
     return reference(picture[None])[0]
 
 
+def figures(l1: float) -> Figures:
+    return Figures(l1=l1, psnr=20.0, ssim=0.7, pairs=50)
+
+
+def choice(wanted: str = "auto", norm: str = "batch", **known: object) -> Choice:
+    facts = {"batch_size": 1, "gathered": True, "origin": "lapis", "measured": None, **known}
+    return choose(wanted, norm, **facts)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("wanted", "norm", "batch_size", "expected"),
     [
         ("auto", "batch", 1, "image"),
         ("auto", "batch", 16, "running"),
+        ("auto", "batch", None, "image"),
         ("auto", "instance", 16, "image"),
         ("auto", "none", 1, "none"),
         ("running", "batch", 1, "running"),
@@ -43,14 +54,58 @@ def translate_as_the_references_do(generator: nn.Module, picture: torch.Tensor) 
         ("image", "instance", 1, "image"),
     ],
 )
-def test_statistics_suit_how_the_model_was_trained(wanted: str, norm: str, batch_size: int, expected: str) -> None:
-    assert choose(wanted, norm, batch_size).statistics == expected  # type: ignore[arg-type]
+def test_statistics_suit_how_the_model_was_trained(
+    wanted: str, norm: str, batch_size: int | None, expected: str
+) -> None:
+    assert choice(wanted, norm, batch_size=batch_size).statistics == expected
 
 
 @pytest.mark.parametrize(("wanted", "norm"), [("running", "instance"), ("running", "none"), ("image", "none")])
 def test_statistics_that_the_norm_has_not_are_refused(wanted: str, norm: str) -> None:
     with pytest.raises(OptionError, match=f"--statistics {wanted}"):
-        choose(wanted, norm, 1)  # type: ignore[arg-type]
+        choice(wanted, norm)
+
+
+@pytest.mark.parametrize(
+    ("image", "running", "expected"),
+    [
+        (0.05, 0.06, "image"),
+        (0.06, 0.05, "running"),
+        (0.05, 0.05, "running"),
+        (float("nan"), 0.5, "running"),
+        (0.5, float("nan"), "image"),
+    ],
+)
+def test_the_better_on_held_out_pairs_is_kept_whatever_the_batch_size(
+    image: float, running: float, expected: str
+) -> None:
+    measured = {"image": figures(image), "running": figures(running)}
+    for batch_size in (1, 16, None):
+        kept = choice(batch_size=batch_size, measured=measured)
+        assert kept.statistics == expected
+        assert f"{image:.4f} with image, {running:.4f} with running, on 50 held-out pairs" in kept.reason
+
+
+def test_what_was_asked_for_stands_against_the_figures() -> None:
+    assert choice("image", measured={"image": figures(0.9), "running": figures(0.1)}).statistics == "image"
+
+
+def test_figures_of_one_alone_decide_nothing() -> None:
+    assert choice(batch_size=16, measured={"image": figures(0.1)}).statistics == "running"
+
+
+def test_running_statistics_that_were_never_gathered_are_refused_and_never_chosen() -> None:
+    facts = {"gathered": False, "origin": "pix2pix-tensorflow", "batch_size": 16}
+    with pytest.raises(OptionError, match="pix2pix-tensorflow carries no running statistics"):
+        choice("running", **facts)
+    assert choice(**facts) == ("image", "pix2pix-tensorflow gathers no running statistics")
+    assert choice("image", **facts).statistics == "image"
+
+
+def test_unknown_batch_size_follows_the_reference_implementation() -> None:
+    kept = choice(batch_size=None, origin="pytorch-CycleGAN-and-pix2pix")
+    assert kept.statistics == "image"
+    assert "pytorch-CycleGAN-and-pix2pix" in kept.reason
 
 
 @torch.no_grad()
@@ -106,3 +161,64 @@ def test_norm_of_a_single_pixel_gives_the_shift() -> None:
     norm.bias.data = torch.tensor([0.25, -4.0])
     normalised = PerImageNorm(norm)(torch.randn(3, 2, 1, 1))
     torch.testing.assert_close(normalised.detach(), norm.bias.detach()[:, None, None].expand(3, 2, 1, 1))
+
+
+@pytest.mark.parametrize("make_norm", [nn.BatchNorm2d, nn.InstanceNorm2d])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (4, 5)])
+@torch.no_grad()
+def test_a_norm_sees_one_picture_at_a_time_at_any_size(
+    make_norm: Callable[..., nn.Module], size: tuple[int, int]
+) -> None:
+    norm = make_norm(2, affine=True)
+    norm.weight.data, norm.bias.data = torch.tensor([1.5, -0.5]), torch.tensor([0.25, -4.0])
+    maps = torch.randn(3, 2, *size)
+    centred = maps - maps.mean((2, 3), keepdim=True)
+    deviation = (centred.square().mean((2, 3), keepdim=True) + norm.eps).sqrt()
+    expected = centred / deviation * norm.weight[:, None, None] + norm.bias[:, None, None]
+    block = nn.Sequential(norm)
+    torch.testing.assert_close(freeze(block, "image")(maps), expected, atol=1e-4, rtol=1e-4)
+    alone = torch.cat([as_reference(block, "image")(one[None]) for one in maps])
+    torch.testing.assert_close(alone, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@torch.no_grad()
+def test_any_picture_in_any_batch_equals_the_reference_at_batch_one_with_norm_at_the_bottleneck(
+    make_generator: Callable[..., nn.Module], real_A: torch.Tensor, norm: str
+) -> None:
+    generator = make_generator(innermost_norm=True, all_biases=True, norm=norm)
+    frozen, reference = freeze(generator, "image"), as_reference(generator, "image")
+    wide = torch.cat([real_A, real_A.flip(3)], dim=3)
+    for pictures in (real_A, wide):  # a bottleneck of 1x1, and one of 1x2
+        together = frozen(pictures)
+        for picture, translated in zip(pictures, together, strict=True):
+            torch.testing.assert_close(translated, reference(picture[None])[0], atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_running_statistics_are_folded_into_convolutions_with_biases(
+    make_generator: Callable[..., nn.Module], real_A: torch.Tensor
+) -> None:
+    generator = make_generator(innermost_norm=True, all_biases=True)
+    for module in generator.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
+            module.bias.normal_(0, 0.3)
+    torch.testing.assert_close(freeze(generator, "running")(real_A), generator(real_A), atol=1e-4, rtol=0)
+
+
+ARCHITECTURES = [{"netG": name} for name in ("resnet_6blocks", "global")]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture["netG"])
+@torch.no_grad()
+def test_residual_generators_freeze_as_well(
+    make_generator: Callable[..., nn.Module], real_A: torch.Tensor, architecture: dict[str, str]
+) -> None:
+    generator = make_generator(**architecture, norm="batch")
+    small = real_A[:2, :, :64, :64]
+    frozen = freeze(generator, "running")
+    assert not [module for module in frozen.modules() if isinstance(module, nn.BatchNorm2d)]
+    torch.testing.assert_close(frozen(small), generator(small), atol=1e-3, rtol=0)
+    together = freeze(generator, "image")(small)
+    for picture, translated in zip(small, together, strict=True):
+        torch.testing.assert_close(translated, translate_as_the_references_do(generator, picture), atol=1e-3, rtol=0)
