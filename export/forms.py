@@ -57,17 +57,49 @@ class PhaseConv(nn.Module):
 
     On the map with a border of zeros, the even phase's kernel sits one pixel before the odd one's. Interleaved with odd
     before even, the two meet shifted by one output pixel, and what is left over is one pixel on each side.
+    The phases are the slowest of the channels and are interleaved with channels last: whole runs of memory are moved
+    then, and ONNX Runtime, whose integer convolutions work in that layout, cancels the transposes around it.
     """
 
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
         super().__init__()
-        self.weight = nn.Parameter(_phases(conv.weight, ((0, 1), (-1, 0)), first=1), requires_grad=False)
-        self.bias = _repeated(conv.bias)
+        phases = _phases(conv.weight, ((0, 1), (-1, 0)), first=1)
+        self.channels = conv.out_channels
+        self.weight = nn.Parameter(_phases_first(phases), requires_grad=False)
+        self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().repeat(4), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Doubles height and width."""
-        whole = F.pixel_shuffle(F.conv2d(x, self.weight, self.bias, padding=1), 2)
-        return whole[:, :, 1:-1, 1:-1]
+        phases = F.conv2d(x, self.weight, self.bias, padding=1).permute(0, 2, 3, 1)
+        interleave = _interleave_in_onnx if torch.onnx.is_in_onnx_export() else _interleave
+        return interleave(phases, self.channels).permute(0, 3, 1, 2)
+
+
+def _interleave(phases: Tensor, channels: int) -> Tensor:
+    """[N, H+1, W+1, 4C], the channels ordered by row phase, column phase, C → [N, 2H, 2W, C]."""
+    n, height, width, _ = phases.shape
+    whole = phases.reshape(n, height, width, 2, 2 * channels).transpose(2, 3)
+    return whole.reshape(n, 2 * height, 2 * width, channels)[:, 1:-1, 1:-1]
+
+
+def _interleave_in_onnx(phases: Tensor, channels: int) -> Tensor:
+    """Spells `_interleave` in operators that need no arithmetic on shapes where height and width are free.
+
+    In ONNX's Reshape 0 keeps the dimension at that place, so a leading 1 holds the places until both sides are merged.
+    """
+    n, height, width, _ = phases.shape
+    split = _operator("Reshape", phases, (0, 0, 0, 2, 2 * channels), to=(n, height, width, 2, 2 * channels))
+    rows = _operator("Reshape", split.transpose(2, 3), (0, 1, -1, 0, 0), to=(n, 1, 2 * height, width, 2 * channels))
+    whole = _operator("Reshape", rows, (0, 0, 0, -1, channels), to=(n, 1, 2 * height, 2 * width, channels))
+    whole = _operator("Squeeze", whole, (1,), to=(n, 2 * height, 2 * width, channels))
+    cropped = (n, 2 * height - 2, 2 * width - 2, channels)
+    return _operator("Slice", whole, (1, 1), (-1, -1), (1, 2), to=cropped)
+
+
+def _operator(name: str, x: Tensor, *constants: tuple[int, ...], to: tuple[int, ...]) -> Tensor:
+    """Stands for an ONNX operator that makes a tensor of shape `to` from x and constants."""
+    inputs = (x, *(torch.tensor(constant) for constant in constants))
+    return torch.onnx.ops.symbolic(name, inputs, dtype=x.dtype, shape=to)
 
 
 def rewrite(generator: nn.Module, decoder: Decoder) -> nn.Module:
@@ -100,7 +132,7 @@ def _check(path: str, conv: nn.ConvTranspose2d) -> None:
     rest = (conv.stride, conv.padding, conv.dilation, conv.groups)
     if not (square and kind in _KINDS and rest == ((2, 2), (1, 1), (1, 1), 1)):
         raise OptionError(
-            f"{path or 'the generator'} is {conv}: only 4x4 kernels (output padding 0) and 3x3 kernels (output padding "
+            f"{path} is {conv}: only 4x4 kernels (output padding 0) and 3x3 kernels (output padding "
             "1) of stride 2, padding 1 and one group have other forms; leave it transposed"
         )
 
@@ -119,6 +151,11 @@ def _phases(weight: Tensor, reaches: Sequence[Sequence[int]], first: int = 0) ->
         if 0 <= y < size and 0 <= x < size:
             kernels[:, a, b, :, i, j] = weight.detach()[:, :, y, x].T
     return kernels.flatten(0, 2)
+
+
+def _phases_first(kernels: Tensor) -> Tensor:
+    """Reorders output channels from C, row phase, column phase to row phase, column phase, C."""
+    return kernels.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1).contiguous()
 
 
 def _repeated(bias: Tensor | None) -> nn.Parameter | None:
