@@ -53,36 +53,41 @@ class SubPixelConv(nn.Module):
 
 
 class PhaseConv(nn.Module):
-    """float [N, C_in, H, W] → [N, C_out, 2H, 2W]: each phase of a 4x4 kernel is a 2x2 kernel, no tap is wasted.
+    """float [N, C_in, H, W] → [N, C_out, 2H, 2W]: each phase is a 2x2 kernel; of a 4x4 kernel no tap is wasted.
 
-    On the map with a border of zeros, the even phase's kernel sits one pixel before the odd one's. Interleaved with odd
-    before even, the two meet shifted by one output pixel, and what is left over is one pixel on each side.
+    With a 4x4 kernel, on the map with a border of zeros, the even phase's kernel sits one pixel before the odd one's.
+    Interleaved with odd before even, the two meet shifted by one output pixel, and one pixel on each side is left over.
     The phases are the slowest of the channels and are interleaved with channels last: whole runs of memory are moved
     then, and ONNX Runtime, whose integer convolutions work in that layout, cancels the transposes around it.
     """
 
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
         super().__init__()
-        phases = _phases(conv.weight, ((0, 1), (-1, 0)), first=1)
         self.channels = conv.out_channels
+        self.crop = conv.kernel_size[0] == 4
+        phases = _phases(conv.weight, ((0, 1), (-1, 0)), first=1) if self.crop else _phases(conv.weight, ((0, 1),) * 2)
         self.weight = nn.Parameter(_phases_first(phases), requires_grad=False)
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().repeat(4), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Doubles height and width."""
-        phases = F.conv2d(x, self.weight, self.bias, padding=1).permute(0, 2, 3, 1)
+        if self.crop:
+            phases = F.conv2d(x, self.weight, self.bias, padding=1)
+        else:
+            phases = F.conv2d(F.pad(x, (0, 1, 0, 1)), self.weight, self.bias)
         interleave = _interleave_in_onnx if torch.onnx.is_in_onnx_export() else _interleave
-        return interleave(phases, self.channels).permute(0, 3, 1, 2)
+        return interleave(phases.permute(0, 2, 3, 1), self.channels, crop=self.crop).permute(0, 3, 1, 2)
 
 
-def _interleave(phases: Tensor, channels: int) -> Tensor:
-    """[N, H+1, W+1, 4C], the channels ordered by row phase, column phase, C → [N, 2H, 2W, C]."""
+def _interleave(phases: Tensor, channels: int, *, crop: bool) -> Tensor:
+    """[N, H, W, 4C], the channels ordered by row phase, column phase, C → [N, 2H, 2W, C], less a pixel on each side."""
     n, height, width, _ = phases.shape
     whole = phases.reshape(n, height, width, 2, 2 * channels).transpose(2, 3)
-    return whole.reshape(n, 2 * height, 2 * width, channels)[:, 1:-1, 1:-1]
+    whole = whole.reshape(n, 2 * height, 2 * width, channels)
+    return whole[:, 1:-1, 1:-1] if crop else whole
 
 
-def _interleave_in_onnx(phases: Tensor, channels: int) -> Tensor:
+def _interleave_in_onnx(phases: Tensor, channels: int, *, crop: bool) -> Tensor:
     """Spells `_interleave` in operators that need no arithmetic on shapes where height and width are free.
 
     In ONNX's Reshape 0 keeps the dimension at that place, so a leading 1 holds the places until both sides are merged.
@@ -92,6 +97,8 @@ def _interleave_in_onnx(phases: Tensor, channels: int) -> Tensor:
     rows = _operator("Reshape", split.transpose(2, 3), (0, 1, -1, 0, 0), to=(n, 1, 2 * height, width, 2 * channels))
     whole = _operator("Reshape", rows, (0, 0, 0, -1, channels), to=(n, 1, 2 * height, 2 * width, channels))
     whole = _operator("Squeeze", whole, (1,), to=(n, 2 * height, 2 * width, channels))
+    if not crop:
+        return whole
     cropped = (n, 2 * height - 2, 2 * width - 2, channels)
     return _operator("Slice", whole, (1, 1), (-1, -1), (1, 2), to=cropped)
 
@@ -105,7 +112,7 @@ def _operator(name: str, x: Tensor, *constants: tuple[int, ...], to: tuple[int, 
 def rewrite(generator: nn.Module, decoder: Decoder) -> nn.Module:
     """Returns a copy of the generator whose transposed convolutions have the form `decoder`; equal to about 1e-6.
 
-    "transposed" leaves them as they are. Of a 3x3 kernel "subpixel" and "phases" are the same. Raises OptionError where
+    "transposed" leaves them as they are. Raises OptionError where
     a transposed convolution does not double height and width as those of U-Nets (4x4) and ResNets (3x3) do.
     """
     rewritten = copy.deepcopy(generator)
@@ -114,8 +121,8 @@ def rewrite(generator: nn.Module, decoder: Decoder) -> nn.Module:
     for path, conv in list(rewritten.named_modules()):
         if isinstance(conv, nn.ConvTranspose2d):
             _check(path, conv)
-            phases = decoder == "phases" and conv.kernel_size[0] == 4
-            rewritten.set_submodule(path, PhaseConv(conv) if phases else SubPixelConv(conv))
+            form = PhaseConv if decoder == "phases" else SubPixelConv
+            rewritten.set_submodule(path, form(conv))
     return rewritten
 
 
@@ -155,7 +162,7 @@ def _phases(weight: Tensor, reaches: Sequence[Sequence[int]], first: int = 0) ->
 
 def _phases_first(kernels: Tensor) -> Tensor:
     """Reorders output channels from C, row phase, column phase to row phase, column phase, C."""
-    return kernels.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1).contiguous()
+    return kernels.reshape(-1, 4, *kernels.shape[1:]).transpose(0, 1).flatten(0, 1).contiguous()
 
 
 def _repeated(bias: Tensor | None) -> nn.Parameter | None:
