@@ -11,7 +11,10 @@ ExportError
     ├── NamesDiffer         other inputs or outputs than the contract's
     ├── ShapesDiffer        other shapes or types than the contract's
     ├── ValuesDiffer        other pictures than PyTorch's; carries the largest difference
-    └── RowsDiffer          a picture's translation depends on its batch; carries the largest difference
+    ├── RowsDiffer          a picture's translation depends on its batch; carries the largest difference
+    ├── RunsDiffer          the same picture comes out differently when it is run again; carries the largest difference
+    ├── SeedsWrong          a seed does not give the same picture again, or two seeds give the same one
+    └── NotVerified         a model file does not hold on this machine; carries the report
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ class ShapesDiffer(ProofError):
 class ValuesDiffer(ProofError):
     """The model's pictures are not PyTorch's; `largest` is in levels of 255."""
 
-    def __init__(self, message: str, largest: int) -> None:
+    def __init__(self, message: str, largest: float) -> None:
         super().__init__(message)
         self.largest = largest
 
@@ -68,6 +71,26 @@ class ValuesDiffer(ProofError):
 class RowsDiffer(ProofError):
     """A picture's translation depends on the batch it is in; `largest` is in levels of 255."""
 
-    def __init__(self, message: str, largest: int) -> None:
+    def __init__(self, message: str, largest: float) -> None:
         super().__init__(message)
         self.largest = largest
+
+
+class RunsDiffer(ProofError):
+    """The same picture comes out differently when it is run again; `largest` is in levels of 255."""
+
+    def __init__(self, message: str, largest: float) -> None:
+        super().__init__(message)
+        self.largest = largest
+
+
+class SeedsWrong(ProofError):
+    """A seed does not give the same picture again, or two seeds give the same one."""
+
+
+class NotVerified(ProofError):
+    """A model file does not hold on this machine; `report` tells all checks, as the user wants them told."""
+
+    def __init__(self, message: str, report: str) -> None:
+        super().__init__(message)
+        self.report = report
