@@ -1,6 +1,6 @@
 """Pictures in and out: bytes to pixels, pixels to the model's size and back, pixels to bytes.
 
-Pure functions on NumPy arrays of unsigned bytes, [H, W, C], RGB or grey. They may run in any number of threads:
+Pure functions on NumPy arrays [H, W, C] of 8 or 16 bits, RGB or grey. They may run in any number of threads:
 decoding, resizing and encoding give up the interpreter lock.
 """
 

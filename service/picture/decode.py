@@ -1,7 +1,8 @@
-"""From what a caller sends to pixels: [H, W, C] unsigned bytes, RGB or grey.
+"""From what a caller sends to pixels: [H, W, C], RGB or grey, of 8 bits or 16, whatever the model takes.
 
-Pillow decodes. OpenCV is up to a third faster on JPEG, but lets libpng and libjpeg write to stderr whatever they find
-wrong with a caller's file, and loses what a right picture needs: CMYK, palettes' transparency, 16-bit colour keys.
+Pillow decodes, but for PNG files of 16 bits where all of them are wanted (deep_png.py). OpenCV is up to a third faster
+on JPEG, but lets libpng and libjpeg write to stderr whatever they find wrong with a caller's file, and loses what a
+right picture needs: CMYK, palettes' transparency, 16-bit colour keys.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -19,8 +20,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from service.errors import InvalidPicture
+from service.picture.deep_png import read_deep
 from service.picture.header import Header, read_header
 from service.picture.orientation import read_orientation, turn_upright
+from service.picture.samples import SAMPLES, as_samples
 from service.picture.strip import strip
 
 if TYPE_CHECKING:
@@ -28,8 +31,9 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
     from service.picture.limits import Limits
+    from service.picture.samples import Pixels, Samples
 
-    Pixels = NDArray[np.uint8]
+    Bytes = NDArray[np.uint8]
 
 _WHITE = 255
 _ROWS = 512
@@ -55,41 +59,54 @@ def check(encoded: bytes, limits: Limits) -> Header:
     return header
 
 
-def decode(encoded: bytes, channels: int, limits: Limits) -> Pixels:
-    """Decodes a PNG, JPEG or WebP file to [H, W, channels], grey (1 channel) or RGB (3).
+def decode(encoded: bytes, channels: int, limits: Limits, dtype: Samples = "uint8") -> Pixels:
+    """Decodes a PNG, JPEG or WebP file to [H, W, channels] of `dtype`, grey (1 channel) or RGB (3).
 
-    The EXIF orientation is applied, transparency laid over white, 16 bits a channel become 8, an animation gives its
-    first frame. Raises InvalidPicture for a file that is damaged, incomplete or of another format, and PictureTooLarge.
+    The EXIF orientation is applied, transparency laid over white, an animation gives its first frame. Asked for 8 bits,
+    16 bits a channel become 8; asked for 16, they are kept, and what has 8 is scaled by 257. Raises InvalidPicture for
+    a file that is damaged, incomplete or of another format, and PictureTooLarge.
     """
     header = check(encoded, limits)
     try:
         file, exif = strip(encoded, header)
-        pixels = _read(file, header)
+        pixels = read_deep(file, header) if dtype == "uint16" and header.depth == 16 else _read(file, header)
     except _DAMAGE as error:
         raise InvalidPicture(f"the {header.format} cannot be decoded: it is damaged or incomplete") from error
-    return _convert(turn_upright(pixels, read_orientation(exif)), channels)
+    return _convert(as_samples(turn_upright(pixels, read_orientation(exif)), dtype), channels)
 
 
-def from_raw(data: bytes, height: int, width: int, channels: int, *, model_channels: int, limits: Limits) -> Pixels:
-    """Takes raw bytes, row by row with a pixel's channels side by side, as [height, width, model_channels].
+def from_raw(
+    data: bytes,
+    height: int,
+    width: int,
+    channels: int,
+    *,
+    model_channels: int,
+    limits: Limits,
+    dtype: Samples = "uint8",
+    model_dtype: Samples = "uint8",
+) -> Pixels:
+    """Takes raw samples, row by row with a pixel's channels side by side, as [height, width, model_channels].
 
-    Grey and RGB are converted to each other; any other number of channels must be the model's own. Raises
-    InvalidPicture, also when the length is not height * width * channels, and PictureTooLarge. The array may be a
-    read-only view of `data`.
+    Samples of 16 bits are little-endian; they become 8 by their high byte, and 8 become 16 times 257. Grey and RGB are
+    converted to each other; any other number of channels must be the model's own. Raises InvalidPicture, also when the
+    length is not height * width * channels samples, and PictureTooLarge. The array may be a read-only view of `data`.
     """
     limits.check_sides(height, width)
     if channels < 1:
         raise InvalidPicture(f"the tensor has {channels} channels; there must be at least 1")
-    expected = height * width * channels
+    sample = SAMPLES[dtype]
+    expected = height * width * channels * sample.itemsize
     if len(data) != expected:
         raise InvalidPicture(
             f"the tensor has {len(data):,} bytes, but height {height} x width {width} x channels {channels} "
-            f"makes {expected:,}"
+            f"{f'of {dtype} ' if sample.itemsize > 1 else ''}makes {expected:,}"
         )
-    return _convert(np.frombuffer(data, np.uint8).reshape(height, width, channels), model_channels)
+    pixels = np.frombuffer(data, sample).reshape(height, width, channels)
+    return _convert(as_samples(pixels, model_dtype), model_channels)
 
 
-def _read(file: bytes, header: Header) -> Pixels:
+def _read(file: bytes, header: Header) -> Bytes:
     """Returns [H, W, 1 or 3] for any kind of sample that the formats know, transparency laid over white.
 
     Converts some rows at a time: a large picture is then twice in memory, as Pillow's and as ours, and not five times.
@@ -111,7 +128,7 @@ def _read(file: bytes, header: Header) -> Pixels:
     return pixels
 
 
-def _pixels(stored: Image.Image) -> Pixels:
+def _pixels(stored: Image.Image) -> Bytes:
     if stored.mode == "I;16":
         return _from_sixteen_bits(np.asarray(stored), stored.info.get("transparency"))
     if stored.has_transparency_data:
@@ -121,7 +138,7 @@ def _pixels(stored: Image.Image) -> Pixels:
     return np.asarray(stored.convert("RGB"))
 
 
-def _from_sixteen_bits(grey: NDArray[np.uint16], transparent: int | None) -> Pixels:
+def _from_sixteen_bits(grey: NDArray[np.uint16], transparent: int | None) -> Bytes:
     """Keeps the high byte of each sample, as Pillow does where there are several channels."""
     pixels = (grey >> 8).astype(np.uint8)
     if transparent is not None:
@@ -151,7 +168,7 @@ def _convert(pixels: Pixels, channels: int) -> Pixels:
         case given, wanted if given == wanted:
             return pixels
         case 3, 1:
-            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)[..., np.newaxis]
+            return cast("Pixels", cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[..., np.newaxis]
         case 1, 3:
             return np.repeat(pixels, 3, axis=2)
         case given, wanted:

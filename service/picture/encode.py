@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import cv2
 
 from service.errors import InvalidRequest
+from service.picture.samples import SAMPLES
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
+    from service.picture.samples import Pixels, Samples
 
 DEFAULT_QUALITY = 90
 
@@ -33,8 +31,13 @@ _MAX_SIDE = {Format.JPEG: 65_500, Format.WEBP: 16_383}
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
 
-def check_output(format: Format, quality: int, channels: int) -> None:  # noqa: A002 (the protocol's name)
-    """Raises InvalidRequest unless a picture of so many channels can be encoded in the format at the quality.
+def check_output(
+    format: Format,  # noqa: A002 (the protocol's name)
+    quality: int,
+    channels: int,
+    dtype: Samples = "uint8",
+) -> None:
+    """Raises InvalidRequest unless a picture of such channels and samples can be encoded in the format at the quality.
 
     The quality is 1 to 100 for JPEG and WebP, or 0 for the default of 90; it must be 0 for the other formats.
     """
@@ -50,6 +53,8 @@ def check_output(format: Format, quality: int, channels: int) -> None:  # noqa: 
         raise InvalidRequest(
             f"{format.value} cannot hold the model's output of {channels} channels; ask for raw pixels"
         )
+    if format in _LOSSY and dtype != "uint8":
+        raise InvalidRequest(f"{format.value} cannot hold the model's output of 16 bits; ask for PNG or raw pixels")
 
 
 def check_size(format: Format, height: int, width: int) -> None:  # noqa: A002
@@ -60,15 +65,17 @@ def check_size(format: Format, height: int, width: int) -> None:  # noqa: A002
 
 
 def encode(picture: Pixels, format: Format, quality: int) -> bytes:  # noqa: A002
-    """Encodes [H, W, C], grey, RGB or RGBA, as a file of the format, or as bare pixels for RAW.
+    """Encodes [H, W, C], grey, RGB or RGBA, as a file of the format, or as bare samples (little-endian) for RAW.
 
-    The quality is as for `check_output`. Raises InvalidRequest when the format cannot hold the picture.
+    The samples are of 8 or 16 bits, and so are a PNG's. The quality is as for `check_output`. Raises InvalidRequest
+    when the format cannot hold the picture.
     """
     height, width, channels = picture.shape
-    check_output(format, quality, channels)
+    dtype: Samples = "uint8" if picture.dtype.itemsize == 1 else "uint16"
+    check_output(format, quality, channels, dtype)
     check_size(format, height, width)
     if format is Format.RAW:
-        return picture.tobytes()
+        return picture.astype(SAMPLES[dtype], copy=False).tobytes()
     pixels = cv2.cvtColor(picture, _TO_OPENCV[channels]) if channels in _TO_OPENCV else picture
     # OpenCV's own choice for PNG takes half the time of zlib's level 1 or less, at about its size (bench/codec.py).
     options = (_LOSSY[format], quality or DEFAULT_QUALITY) if format in _LOSSY else ()

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import cv2
 import numpy as np
 
+from service.picture.samples import white
+
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
-
-_WHITE = 255
+    from service.picture.samples import Pixels
 
 
 class Fit(Enum):
@@ -24,10 +22,11 @@ class Fit(Enum):
     PAD = "pad"
     CROP = "crop"
     TILE = "tile"
+    NONE = "none"
 
 
-# TILE keeps the picture's size: `service.picture.tile` cuts it.
-Resizing = Literal[Fit.STRETCH, Fit.PAD, Fit.CROP]
+# TILE keeps the picture's size: `service.picture.tile` cuts it. NONE is for pictures that have the size already.
+Resizing = Literal[Fit.STRETCH, Fit.PAD, Fit.CROP, Fit.NONE]
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,25 @@ class Placement:
     width: int
 
 
-def fit(picture: Pixels, height: int, width: int, how: Resizing) -> tuple[Pixels, Placement]:
+def fit(picture: Pixels, height: int, width: int, how: Resizing, *, at_scale: bool = False) -> tuple[Pixels, Placement]:
     """Brings [H, W, C] to [height, width, C].
 
     STRETCH ignores the aspect ratio; PAD keeps it and fills up with white, the picture in the middle; CROP keeps it and
-    cuts off what is over, the same on both sides. The second result tells `restore` how to go back.
+    cuts off what is over, the same on both sides; NONE is for a picture of that very size, else ValueError. With
+    `at_scale`, PAD does not resize a picture that fits as it is, nor CROP one that covers the size. The second result
+    tells `restore` how to go back.
     """
     whole = Box(0, 0, *picture.shape[:2])
-    source = _kept(whole, height, width) if how is Fit.CROP else whole
-    target = _padded(whole, height, width) if how is Fit.PAD else Box(0, 0, height, width)
+    if how is Fit.NONE and (whole.height, whole.width) != (height, width):
+        raise ValueError(f"a picture of {whole.height} x {whole.width} is not {height} x {width}")
+    source, target = whole, Box(0, 0, height, width)
+    if how is Fit.CROP:
+        source = (at_scale and _within(target, whole)) or _kept(whole, height, width)
+    elif how is Fit.PAD:
+        target = (at_scale and _within(whole, target)) or _padded(whole, height, width)
     resized = _resize(source.cut(picture), target.height, target.width)
     if (target.height, target.width) != (height, width):
-        canvas = np.full((height, width, picture.shape[2]), _WHITE, np.uint8)
+        canvas = np.full((height, width, picture.shape[2]), white(picture), picture.dtype)
         target.cut(canvas)[:] = resized
         resized = canvas
     return resized, Placement(source, target, height, width)
@@ -84,6 +90,13 @@ def restore(picture: Pixels, placement: Placement) -> Pixels:
     """
     target = placement.target.scaled(picture.shape[0] / placement.height, picture.shape[1] / placement.width)
     return _resize(target.cut(picture), placement.source.height, placement.source.width)
+
+
+def _within(box: Box, outer: Box) -> Box | None:
+    """Returns where a box lies in the middle of another; None where it is too large for it."""
+    if box.height > outer.height or box.width > outer.width:
+        return None
+    return _centred(box.height, box.width, outer.height, outer.width)
 
 
 def _kept(whole: Box, height: int, width: int) -> Box:
@@ -117,8 +130,8 @@ def _resample(picture: Pixels, height: int, width: int, method: int) -> Pixels:
     if picture.shape[:2] == (height, width):
         return picture
     # OpenCV resizes at most four channels at a time.
-    parts = [
-        cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=method).reshape(height, width, -1)
+    parts: list[Pixels] = [
+        cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=method).reshape(height, width, -1)  # type: ignore[misc]
         for part in np.split(picture, range(4, picture.shape[2], 4), axis=2)
     ]
-    return np.concatenate(parts, axis=2, dtype=np.uint8) if len(parts) > 1 else parts[0].astype(np.uint8, copy=False)
+    return np.concatenate(parts, axis=2) if len(parts) > 1 else parts[0]

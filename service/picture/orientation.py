@@ -10,9 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
+    from service.picture.samples import Pixels
 
 _TAG = 0x0112
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}

@@ -22,7 +22,8 @@ from service.picture.fit import Box
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Pixels = NDArray[np.uint8]
+    from service.picture.samples import Pixels, Samples
+
     Floats = NDArray[np.float32]
 
 # Least overlap of neighbours as a share of a tile's side. A U-Net's answers differ from what it says of the same place
@@ -75,11 +76,13 @@ def cut(picture: Pixels, plan: TilePlan, index: int) -> Pixels:
     return np.array(_along(_along(picture, 0, plan.rows, row), 1, plan.columns, column), order="C")
 
 
-def blend_bytes(plan: TilePlan, rows_scale: float, columns_scale: float, channels: int) -> int:
+def blend_bytes(
+    plan: TilePlan, rows_scale: float, columns_scale: float, channels: int, dtype: Samples = "uint8"
+) -> int:
     """Return the bytes that a Blender of these holds: those of its result, and of one row of tiles as floats."""
     height, kept = _lengths(plan.rows, round(plan.rows.tile * rows_scale))
     width, _ = _lengths(plan.columns, round(plan.columns.tile * columns_scale))
-    return (height + 4 * kept) * width * channels
+    return (np.dtype(dtype).itemsize * height + 4 * kept) * width * channels
 
 
 class Blender:
@@ -89,14 +92,16 @@ class Blender:
     and so is the result, rounded to the nearest (half a pixel up; at least one). Where a scale is no whole number, a
     tile's place is rounded likewise, and so off by half a pixel of the answer at most.
 
-    One row of tiles is held in floating point, the rest as bytes: `blend_bytes` tells how many.
+    One row of tiles is held in floating point, the rest in samples of `dtype`: `blend_bytes` tells how many bytes.
     """
 
-    def __init__(self, plan: TilePlan, rows_scale: float, columns_scale: float, channels: int) -> None:
+    def __init__(
+        self, plan: TilePlan, rows_scale: float, columns_scale: float, channels: int, dtype: Samples = "uint8"
+    ) -> None:
         self._rows = _Blend.of(plan.rows, rows_scale)
         self._columns = _Blend.of(plan.columns, columns_scale)
         self._channels = channels
-        self._result: Pixels = np.empty((self._rows.length, self._columns.length, channels), np.uint8)
+        self._result: Pixels = np.empty((self._rows.length, self._columns.length, channels), dtype)
         # A pixel's channels lie side by side in a row, which keeps NumPy's inner loops long.
         self._band: Floats = np.zeros((self._rows.kept, self._columns.length * channels), np.float32)
         self._column_weights = [np.repeat(weights, channels) for weights in self._columns.weights]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,20 +13,20 @@ from service.picture.fit import Fit, Resizing, fit, restore
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Pixels = NDArray[np.uint8]
+    Pixels = NDArray[np.unsignedinteger[Any]]
 
-RESIZING = get_args(Resizing)
+RESIZING: list[Resizing] = [Fit.STRETCH, Fit.PAD, Fit.CROP]
 SIDES = st.integers(1, 120)
-PICTURES = st.tuples(SIDES, SIDES, st.sampled_from([1, 2, 3, 4, 7])).flatmap(
-    lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 255), fill=st.just(128))
-)
+SAMPLES = st.sampled_from([np.uint8, np.uint16])
+SHAPES = st.tuples(SIDES, SIDES, st.sampled_from([1, 2, 3, 4, 7]))
+PICTURES = st.tuples(SAMPLES, SHAPES).flatmap(lambda kind: arrays(*kind, fill=st.just(128)))
 
 
 @given(PICTURES, SIDES, SIDES, st.sampled_from(RESIZING))
 def test_fitted_picture_has_exactly_the_models_size(picture: Pixels, height: int, width: int, how: Resizing) -> None:
     fitted, _ = fit(picture, height, width, how)
     assert fitted.shape == (height, width, picture.shape[2])
-    assert fitted.dtype == np.uint8
+    assert fitted.dtype == picture.dtype
 
 
 @given(PICTURES, SIDES, SIDES, st.sampled_from([Fit.STRETCH, Fit.PAD]))
@@ -45,9 +45,12 @@ def test_cropped_picture_is_restored_to_the_part_that_was_kept(picture: Pixels, 
     assert abs(kept[0] * width - kept[1] * height) <= max(width, height)  # the aspect ratio, but for less than a pixel
 
 
-@given(st.tuples(SIDES, SIDES), SIDES, SIDES, st.integers(0, 255), st.sampled_from(RESIZING))
-def test_plain_colour_stays_plain(size: tuple[int, int], height: int, width: int, level: int, how: Resizing) -> None:
-    fitted, placement = fit(np.full((*size, 3), level, np.uint8), height, width, how)
+@given(SHAPES, SAMPLES, st.floats(0, 1), st.tuples(SIDES, SIDES), st.sampled_from(RESIZING))
+def test_plain_colour_stays_plain(
+    shape: tuple[int, ...], dtype: type[np.uint8 | np.uint16], share: float, size: tuple[int, int], how: Resizing
+) -> None:
+    level = int(share * np.iinfo(dtype).max)
+    fitted, placement = fit(np.full(shape, level, dtype), *size, how)
     assert np.array_equal(placement.target.cut(fitted), np.full_like(placement.target.cut(fitted), level))
     assert np.array_equal(np.unique(restore(fitted, placement)), [level])
 
@@ -77,6 +80,8 @@ def test_padding_is_white_and_the_same_on_both_sides(height: int, width: int, ma
     assert (box.top, 256 - box.top - box.height, box.left, 256 - box.left - box.width) == margins
     assert not box.cut(fitted).any()
     assert (fitted == 255).sum() == fitted.size - box.height * box.width * 3
+    deep, _ = fit(np.zeros((height, width, 3), np.uint16), 256, 256, Fit.PAD)
+    assert np.array_equal(deep == 65535, fitted == 255)
 
 
 def test_crop_cuts_off_the_same_on_both_sides() -> None:
@@ -124,3 +129,47 @@ def test_answer_of_another_size_than_the_models_input_is_restored_in_place(how: 
     for factor in (0.5, 2):
         answer, _ = fit(fitted, round(64 * factor), round(64 * factor), Fit.STRETCH)
         assert np.array_equal(restore(answer, placement)[2:-2], picture[2:-2])
+
+
+@given(PICTURES, SIDES, SIDES)
+def test_padding_at_scale_leaves_what_fits_as_it_is(picture: Pixels, more_rows: int, more_columns: int) -> None:
+    height, width = picture.shape[0] + more_rows - 1, picture.shape[1] + more_columns - 1
+    fitted, placement = fit(picture, height, width, Fit.PAD, at_scale=True)
+    assert fitted.shape == (height, width, picture.shape[2])
+    assert np.array_equal(placement.target.cut(fitted), picture)
+    assert np.array_equal(restore(fitted, placement), picture)
+    assert (placement.target.top, placement.target.left) == ((more_rows - 1) // 2, (more_columns - 1) // 2)
+
+
+@given(PICTURES, st.data())
+def test_cropping_at_scale_keeps_the_middle_as_it_is(picture: Pixels, data: st.DataObject) -> None:
+    height, width = (data.draw(st.integers(1, side)) for side in picture.shape[:2])
+    fitted, placement = fit(picture, height, width, Fit.CROP, at_scale=True)
+    assert np.array_equal(fitted, placement.source.cut(picture))
+    assert abs(2 * placement.source.top + height - picture.shape[0]) <= 1
+    assert abs(2 * placement.source.left + width - picture.shape[1]) <= 1
+    assert np.array_equal(restore(fitted, placement), fitted)
+
+
+def test_picture_too_small_to_be_cropped_at_scale_is_enlarged_first() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 300, 3), np.uint8)
+    fitted, _ = fit(picture, 64, 256, Fit.CROP, at_scale=True)
+    assert np.array_equal(fitted, fit(picture, 64, 256, Fit.CROP)[0])
+
+
+def test_fit_none_leaves_the_picture_alone_and_takes_no_other_size() -> None:
+    picture = np.random.default_rng(0).integers(0, 65536, (30, 40, 3), np.uint16)
+    fitted, placement = fit(picture, 30, 40, Fit.NONE)
+    assert np.array_equal(fitted, picture)
+    assert np.array_equal(restore(fitted, placement), picture)
+    with pytest.raises(ValueError, match="30 x 40 is not 40 x 30"):
+        fit(picture, 40, 30, Fit.NONE)
+
+
+@pytest.mark.parametrize("how", RESIZING)
+def test_sixteen_bits_are_resized_as_eight_are(how: Resizing) -> None:
+    y, x = np.mgrid[0:70, 0:110]
+    picture = np.stack([x, y * 2, 255 - x], axis=-1).astype(np.uint8)
+    for size in ((37, 41), (256, 256), (50, 200)):
+        shallow, deep = fit(picture, *size, how)[0], fit(np.uint16(257) * picture, *size, how)[0]
+        assert np.abs(deep / 257 - shallow).max() <= 1
