@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 # What a resumed run may not change: another value would be another run.
-FIXED = ("netG", "ngf", "ndf", "n_layers_D", "norm", "input_nc", "output_nc", "dropout", "direction", "batch_size")
+FIXED = (
+    "netG",
+    "n_downsample_global",
+    "n_blocks_global",
+    "ngf",
+    "ndf",
+    "n_layers_D",
+    "norm",
+    "input_nc",
+    "output_nc",
+    "dropout",
+    "direction",
+    "batch_size",
+)
 
 
 def prepare(settings: TrainSettings) -> Run:

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lapis.command import CommandSettings
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
+
+NetG = Literal[
+    "unet_256",
+    "unet_128",
+    "unet_32",
+    "unet_64",
+    "unet_512",
+    "unet_1024",
+    "resnet_9blocks",
+    "resnet_6blocks",
+    "global",
+]
+
+
+def as_in_the_reference(settings: dict[str, Any]) -> bool:
+    """Returns whether the reference trains this generator with dropout."""
+    return settings.get("netG") != "global"
 
 
 class TrainSettings(CommandSettings):
@@ -32,12 +49,17 @@ class TrainSettings(CommandSettings):
     skip_bad: bool = Field(False, description="leave bad pairs out instead of stopping; says how many")
     num_workers: int = Field(1, ge=0, description="processes that prepare pictures; 0: the training process does it")
 
-    netG: Literal["unet_256", "unet_128"] = Field("unet_256", description="generator")
+    netG: NetG = Field("unet_256", description="generator; global is that of pix2pixHD")
+    n_downsample_global: int = Field(4, ge=1, le=6, description="how often --netG global halves height and width")
+    n_blocks_global: int = Field(9, ge=1, description="residual blocks of --netG global")
     ngf: int = Field(64, ge=1, description="filters of the generator's first layer")
     ndf: int = Field(64, ge=1, description="filters of the discriminator's first layer")
     n_layers_D: int = Field(3, ge=1, le=5, description="layers of the PatchGAN; 3 judges patches of 70x70 pixels")
     norm: Literal["batch", "instance", "none"] = Field("batch", description="normalisation")
-    dropout: bool = Field(True, description="dropout in the generator's decoder")
+    dropout: bool = Field(
+        default_factory=as_in_the_reference,
+        description="dropout in the generator's decoder or residual blocks; default: on, but for --netG global",
+    )
 
     gan_mode: Literal["vanilla", "lsgan"] = Field("vanilla", description="adversarial loss: cross-entropy or squares")
     lambda_L1: float = Field(100.0, ge=0, description="weight of the L1 loss")

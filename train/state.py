@@ -16,11 +16,13 @@ from train.models import (
     DiscriminatorConfig,
     GeneratorConfig,
     PatchGAN,
+    ResNet,
     UNet,
     build_discriminator,
     build_generator,
     initialise,
     size_multiple,
+    smallest_size,
 )
 from train.precision import autocast_dtype, pick_device
 
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
 class State:
     """The state of a run. `epoch` counts from 0; `batch` counts the epoch's batches that are done."""
 
-    generator: UNet
+    generator: UNet | ResNet
     discriminator: PatchGAN
-    ema: UNet | None
+    ema: UNet | ResNet | None
     optimizer_G: torch.optim.Adam
     optimizer_D: torch.optim.Adam
     device: torch.device
@@ -54,7 +56,7 @@ class State:
             update_average(self.ema, self.generator, decay, self.step)
 
     @property
-    def best_generator(self) -> UNet:
+    def best_generator(self) -> UNet | ResNet:
         """The averaged generator where there is one: what is validated, shown and exported."""
         return self.generator if self.ema is None else self.ema
 
@@ -68,10 +70,14 @@ def generator_config(settings: TrainSettings) -> GeneratorConfig:
         ngf=settings.ngf,
         norm=settings.norm,
         use_dropout=settings.dropout,
+        n_downsample_global=settings.n_downsample_global,
+        n_blocks_global=settings.n_blocks_global,
     )
-    multiple = size_multiple(config)
-    if settings.crop_size % multiple:
-        raise TrainError(f"--crop-size {settings.crop_size}: {settings.netG} takes multiples of {multiple} pixels")
+    multiple, smallest = size_multiple(config), smallest_size(config)
+    if settings.crop_size % multiple or settings.crop_size < smallest:
+        raise TrainError(
+            f"--crop-size {settings.crop_size}: {settings.netG} takes multiples of {multiple} pixels from {smallest}"
+        )
     return config
 
 

@@ -11,6 +11,7 @@ from train.models import (
     build_generator,
     initialise,
     size_multiple,
+    smallest_size,
 )
 
 
@@ -26,6 +27,28 @@ def test_unet_128_lacks_one_level_of_unet_256() -> None:
     # One level: 512→512 down and 1024→512 up, each 4x4 with a batch norm (scale and shift).
     level = 16 * 512 * 512 + 2 * 512 + 16 * 1024 * 512 + 2 * 512
     assert parameters(build_generator(GeneratorConfig(netG="unet_128"))) == 54_413_955 - level
+
+
+def test_larger_unets_have_levels_of_the_same_width_more() -> None:
+    level = 16 * 512 * 512 + 2 * 512 + 16 * 1024 * 512 + 2 * 512
+    assert parameters(build_generator(GeneratorConfig(netG="unet_512"))) == 54_413_955 + level
+
+
+@pytest.mark.parametrize(
+    ("netG", "norm", "input_nc", "published"),
+    [
+        ("resnet_9blocks", "instance", 3, 11_378_179),  # CycleGAN's, "11.378 M"
+        ("resnet_6blocks", "instance", 3, 7_837_699),  # "7.838 M"
+        ("resnet_9blocks", "batch", 3, 11_383_427),
+        ("global", "instance", 36, 182_546_755),  # pix2pixHD on Cityscapes: 35 labels and the instances' edges
+    ],
+)
+def test_residual_generators_have_the_parameters_of_the_references(
+    netG: str, norm: str, input_nc: int, published: int
+) -> None:
+    with torch.device("meta"):
+        network = build_generator(GeneratorConfig(netG=netG, norm=norm, input_nc=input_nc))
+    assert parameters(network) == published
 
 
 def test_patchgan_70_has_the_parameters_of_the_reference() -> None:
@@ -56,6 +79,45 @@ def test_a_unet_keeps_the_size_and_answers_within_tanh(netG: str, height: int, w
     assert height % size_multiple(config) == width % size_multiple(config) == 0
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        GeneratorConfig(netG="resnet_6blocks", ngf=2),
+        GeneratorConfig(netG="resnet_2blocks", ngf=2, norm="none", input_nc=1, output_nc=5),
+        GeneratorConfig(netG="global", ngf=2, norm="instance", n_blocks_global=1),
+        GeneratorConfig(netG="global", ngf=2, norm="instance", norm_affine=True, n_downsample_global=1),
+        GeneratorConfig(netG="unet_32", ngf=2),
+    ],
+    ids=lambda config: config.netG,
+)
+def test_the_smallest_size_is_taken_and_no_smaller_one(config: GeneratorConfig) -> None:
+    network, smallest, multiple = build_generator(config).eval(), smallest_size(config), size_multiple(config)
+    answer = network(torch.randn(1, config.input_nc, smallest, smallest + multiple))
+    assert answer.shape == (1, config.output_nc, smallest, smallest + multiple)
+    with pytest.raises((RuntimeError, ValueError)):
+        network(torch.randn(1, config.input_nc, smallest - multiple, smallest))
+
+
+def test_a_resnet_reflects_its_borders() -> None:
+    network = build_generator(GeneratorConfig(netG="resnet_6blocks", ngf=4, norm="none")).requires_grad_(False)
+    for layer, channels in (("first", 3), ("block1", 16), ("last", 4)):
+        flat = network.get_submodule(layer)(torch.full((1, channels, 9, 9), 0.5))
+        assert torch.allclose(flat, flat[..., 4:5, 4:5].expand_as(flat), atol=1e-6), layer
+
+
+def test_residual_blocks_add_to_what_they_are_given() -> None:
+    network = build_generator(GeneratorConfig(netG="resnet_6blocks", ngf=2))
+    block = network.get_submodule("block3").eval()
+    torch.nn.init.zeros_(block.second.conv.weight)
+    x = torch.randn(1, 8, 5, 5)
+    assert torch.equal(block(x), x)
+
+
+def test_dropout_is_in_each_residual_block() -> None:
+    network = build_generator(GeneratorConfig(netG="resnet_6blocks", ngf=2))
+    assert sum(isinstance(module, torch.nn.Dropout) for module in network.modules()) == 6
+
+
 def test_skips_carry_detail_past_the_bottleneck() -> None:
     network = build_generator(GeneratorConfig(netG="unet_128", ngf=4)).eval()
     torch.nn.init.zeros_(network.get_submodule("up7").conv.weight)
@@ -83,7 +145,13 @@ def test_first_weights_are_drawn_as_in_the_paper() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "named"),
-    [({"netG": "unet_512"}, "netG"), ({"norm": "layer"}, "norm"), ({"ngf": 0}, "ngf"), ({"depth": 8}, "depth")],
+    [
+        ({"netG": "unet_2048"}, "netG"),
+        ({"netG": "resnet_0blocks"}, "netG"),
+        ({"norm": "layer"}, "norm"),
+        ({"ngf": 0}, "ngf"),
+        ({"depth": 8}, "depth"),
+    ],
 )
 def test_an_unknown_architecture_is_refused_by_field(fields: dict[str, object], named: str) -> None:
     with pytest.raises(UnknownArchitecture, match=named):

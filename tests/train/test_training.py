@@ -78,7 +78,8 @@ def test_a_checkpoint_says_what_it_takes_to_rebuild_it(small: Small, tmp_path: P
     assert config["format"] == "lapis-checkpoint/1"
     assert config["generator"] == {
         "netG": "unet_128", "input_nc": 3, "output_nc": 3, "ngf": 4, "norm": "batch", "use_dropout": True,
-        "all_biases": False, "innermost_norm": False, "innermost_dropout": True,
+        "all_biases": False, "innermost_norm": False, "innermost_dropout": True, "norm_affine": False,
+        "n_downsample_global": 4, "n_blocks_global": 9,
     }  # fmt: skip
     assert (config["data"]["train_pairs"], config["data"]["validation_pairs"]) == (6, 2)
     assert config["training"]["lambda_L1"] == 100
@@ -88,6 +89,29 @@ def test_a_checkpoint_says_what_it_takes_to_rebuild_it(small: Small, tmp_path: P
     }  # fmt: skip
     assert sorted(path.name for path in (checkpoint / "examples").iterdir()) == ["0.png", "1.png"]
     assert all(path.stat().st_mode & 0o004 for path in checkpoint.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"netG": "resnet_6blocks", "precision": "bf16"},
+        {"netG": "global", "norm": "instance", "n_downsample_global": 3, "n_blocks_global": 1},
+    ],
+    ids=lambda changes: changes["netG"],
+)
+def test_residual_generators_are_trained_and_resumed(small: Small, tmp_path: Path, changes: dict[str, Any]) -> None:
+    size = {"load_size": 72, "crop_size": 64}
+    assert command(TrainSettings(**small(max_steps=1, **size, **changes))) == 0
+    assert command(TrainSettings(resume=tmp_path / "run", max_steps=2)) == 0
+    config = json.loads((find_checkpoint(tmp_path / "run") / "config.json").read_text())
+    assert config["generator"]["netG"] == changes["netG"]
+    assert config["generator"]["use_dropout"] == (changes["netG"] != "global")  # as in the references
+
+
+def test_a_crop_that_the_generator_cannot_take_is_refused(small: Small) -> None:
+    for size, expected in ((102, "multiples of 4 pixels from 8"), (4, "from 8")):
+        with pytest.raises(TrainError, match=expected):
+            prepare(TrainSettings(**small(netG="resnet_6blocks", load_size=size, crop_size=size)))
 
 
 def test_a_failed_save_leaves_the_old_checkpoint_and_no_rubbish(

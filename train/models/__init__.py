@@ -8,32 +8,37 @@ from train.models.config import (
     DiscriminatorConfig,
     GeneratorConfig,
     UnknownArchitecture,
+    blocks,
     size_multiple,
+    smallest_size,
 )
 from train.models.initialise import initialise
 from train.models.patchgan import PatchGAN
+from train.models.resnet import ResNet
 from train.models.unet import UNet
 
 __all__ = [
     "DiscriminatorConfig",
     "GeneratorConfig",
     "PatchGAN",
+    "ResNet",
     "UNet",
     "UnknownArchitecture",
     "build_discriminator",
     "build_generator",
     "initialise",
     "size_multiple",
+    "smallest_size",
 ]
 
 
-def build_generator(config: GeneratorConfig) -> UNet:
+def build_generator(config: GeneratorConfig) -> UNet | ResNet:
     """Returns the generator: float [N, input_nc, H, W] in [-1, 1] to float [N, output_nc, H, W] in [-1, 1].
 
-    H and W must be multiples of `size_multiple(config)`. The weights are PyTorch's defaults; `initialise` draws those
-    of the paper.
+    H and W must be multiples of `size_multiple(config)`, from `smallest_size(config)`. The weights are PyTorch's
+    defaults; `initialise` draws those of the paper.
     """
-    return UNet(config)
+    return ResNet(config) if blocks(config) else UNet(config)
 
 
 def build_discriminator(config: DiscriminatorConfig) -> PatchGAN:

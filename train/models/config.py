@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any
 
-DOWNS = {"unet_128": 7, "unet_256": 8}
+DOWNS = {f"unet_{2**depth}": depth for depth in range(5, 11)}  # unet_32 … unet_1024: down to 1x1 at that size
+RESNET_DOWNS = 2
 NORMS = ("batch", "instance", "none")
+_RESNET = re.compile(r"resnet_([1-9]\d?)blocks")
 
 
 class UnknownArchitecture(ValueError):
@@ -15,9 +18,14 @@ class UnknownArchitecture(ValueError):
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """A generator. The fields are named as in pytorch-CycleGAN-and-pix2pix.
+    """A generator. The fields are named as in pytorch-CycleGAN-and-pix2pix and, those of "global", in pix2pixHD.
 
-    The last three tell the references' U-Nets apart: pix2pix-tensorflow has `all_biases` and `innermost_norm`; in
+    `netG` is a U-Net (unet_32 … unet_1024), a ResNet (resnet_6blocks, resnet_9blocks, or any other number from 1 to 99)
+    or "global", the global generator of pix2pixHD, which alone heeds `n_downsample_global` and `n_blocks_global`.
+    `norm_affine` gives an instance norm a scale and a shift. With `all_biases` a convolution that a batch norm follows
+    has a bias too, as in pix2pix-tensorflow; in "global" it always has.
+
+    `innermost_norm` and `innermost_dropout` tell the references' U-Nets apart: pix2pix-tensorflow has the first; in
     pytorch-CycleGAN-and-pix2pix dropout begins one block after the innermost (no `innermost_dropout`).
 
     Raises UnknownArchitecture where a field is out of its range.
@@ -32,11 +40,16 @@ class GeneratorConfig:
     all_biases: bool = False
     innermost_norm: bool = False
     innermost_dropout: bool = True
+    norm_affine: bool = False
+    n_downsample_global: int = 4
+    n_blocks_global: int = 9
 
     def __post_init__(self) -> None:
-        _one_of("netG", self.netG, tuple(DOWNS))
+        if not (self.netG in DOWNS or self.netG == "global" or _RESNET.fullmatch(str(self.netG))):
+            known = f"{', '.join(DOWNS)}, resnet_Nblocks with N from 1 to 99, global"
+            raise UnknownArchitecture(f"netG is {self.netG!r}; known are {known}")
         _one_of("norm", self.norm, NORMS)
-        _positive(self, "input_nc", "output_nc", "ngf")
+        _positive(self, "input_nc", "output_nc", "ngf", "n_downsample_global", "n_blocks_global")
 
     @classmethod
     def from_mapping(cls, mapping: dict[str, Any]) -> GeneratorConfig:
@@ -66,9 +79,33 @@ class DiscriminatorConfig:
         return cls(**_known(cls, mapping))
 
 
+def downs(config: GeneratorConfig) -> int:
+    """Returns how often the network halves height and width."""
+    if config.netG == "global":
+        return config.n_downsample_global
+    return DOWNS.get(config.netG, RESNET_DOWNS)
+
+
+def blocks(config: GeneratorConfig) -> int:
+    """Returns the number of residual blocks; 0 for a U-Net."""
+    if config.netG == "global":
+        return config.n_blocks_global
+    resnet = _RESNET.fullmatch(config.netG)
+    return int(resnet[1]) if resnet else 0
+
+
 def size_multiple(config: GeneratorConfig) -> int:
-    """Returns the number that height and width must be multiples of: the bottleneck is then 1x1 or larger."""
-    return int(2 ** DOWNS[config.netG])
+    """Returns the number that height and width must be multiples of: each halving then leaves whole pixels."""
+    return int(2 ** downs(config))
+
+
+def smallest_size(config: GeneratorConfig) -> int:
+    """Returns the smallest height and width: 1 pixel at the narrowest place of a U-Net.
+
+    Elsewhere 2 pixels, which is what reflecting one needs, and 4 at the ends, where three are reflected.
+    """
+    multiple = size_multiple(config)
+    return max(2 * multiple, 4) if blocks(config) else multiple
 
 
 def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:

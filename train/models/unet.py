@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.models.config import DOWNS, GeneratorConfig
-from train.models.norm import conv_bias, norm_layer
+from train.models.config import GeneratorConfig, downs
+from train.models.norm import conv_bias, norm_of
 
 DROPOUTS = 3  # the first three layers of the decoder
 PORT_DROPOUTS = 5  # pytorch-CycleGAN-and-pix2pix: from the second layer of the decoder down to this one
@@ -31,12 +31,13 @@ class Down(nn.Module):
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, norm: str, *, activate: bool, normalise: bool, bias: bool
+        self, channels_in: int, channels_out: int, config: GeneratorConfig, *, activate: bool, normalise: bool
     ) -> None:
         super().__init__()
         # As in the references, the two convolutions that no batch norm follows have no bias either.
-        self.conv = nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=bias or conv_bias(norm))
-        self.norm = norm_layer(norm, channels_out) if normalise else None
+        bias = config.all_biases or conv_bias(config.norm)
+        self.conv = nn.Conv2d(channels_in, channels_out, 4, 2, 1, bias=bias)
+        self.norm = norm_of(config, channels_out) if normalise else None
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,12 +52,12 @@ class Up(nn.Module):
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, norm: str, *, normalise: bool, dropout: bool, bias: bool
+        self, channels_in: int, channels_out: int, config: GeneratorConfig, *, normalise: bool, dropout: bool
     ) -> None:
         super().__init__()
-        bias = bias or conv_bias(norm) or not normalise
+        bias = config.all_biases or conv_bias(config.norm) or not normalise
         self.conv = nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1, bias=bias)
-        self.norm = norm_layer(norm, channels_out) if normalise else None
+        self.norm = norm_of(config, channels_out) if normalise else None
         self.dropout = nn.Dropout(0.5) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -70,14 +71,12 @@ class UNet(nn.Module):
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.depth = depth = DOWNS[config.netG]
+        self.depth = depth = downs(config)
         # widths[i] is what down_i gives and, but for the last, what it hands over as a skip.
         widths = [config.input_nc] + [config.ngf * min(2**i, WIDEST) for i in range(depth)]
         for i in range(1, depth + 1):
             normalise = 1 < i < depth or (config.innermost_norm and i == depth)
-            down = Down(
-                widths[i - 1], widths[i], config.norm, activate=i > 1, normalise=normalise, bias=config.all_biases
-            )
+            down = Down(widths[i - 1], widths[i], config, activate=i > 1, normalise=normalise)
             self.add_module(f"down{i}", down)
         for i in range(depth, 0, -1):
             self.add_module(
@@ -85,10 +84,9 @@ class UNet(nn.Module):
                 Up(
                     widths[i] if i == depth else 2 * widths[i],
                     widths[i - 1] if i > 1 else config.output_nc,
-                    config.norm,
+                    config,
                     normalise=i > 1,
                     dropout=config.use_dropout and _drops(config, i, depth),
-                    bias=config.all_biases,
                 ),
             )
 
