@@ -5,21 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    Pixels = NDArray[np.uint8]
+    from service.engine.contract import Pixels
+
+    Seeds = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Pictures that stand ready as one array [N, H, W, C]; only the first `rows` of the N are anyone's."""
+    """Pictures that stand ready as one array [N, H, W, C]; only the first `rows` of the N are anyone's.
+
+    `seeds` [N] go with them where the model takes any.
+    """
 
     pixels: Pixels
     rows: int
+    seeds: Seeds | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture to try an engine with, and the seed that goes with it where the model takes any."""
+
+    pixels: Pixels
+    seed: int | None = None
+
+    def seeds(self, count: int) -> list[int]:
+        """Return the seed so many times, or none."""
+        return [] if self.seed is None else [self.seed] * count
 
 
 class Runs(Protocol):
@@ -31,8 +50,11 @@ class Runs(Protocol):
     settling: int
     """How many runs of a size go by before one takes its usual time."""
 
-    def prepare(self, rows: Sequence[Pixels], bucket: int) -> Prepared:
-        """Put the pictures together, and fill up to `bucket` rows."""
+    def prepare(self, rows: Sequence[Pixels], bucket: int, seeds: Sequence[int] = ()) -> Prepared:
+        """Put pictures of one size together, and fill up to `bucket` rows.
+
+        `seeds` has one for each picture where the model takes any, and none where it does not.
+        """
 
     def discard(self, prepared: Prepared) -> None:
         """Take back what was prepared and will not be run."""
@@ -52,3 +74,8 @@ def fill(rows: Sequence[Pixels], into: Pixels) -> None:
     for index, row in enumerate(rows):
         into[index] = row
     into[len(rows) :] = rows[-1]
+
+
+def fill_seeds(seeds: Sequence[int], bucket: int) -> Seeds | None:
+    """Return the seeds as an array [bucket], the last one repeated until it is full, or None where there are none."""
+    return np.array([*seeds, *[seeds[-1]] * (bucket - len(seeds))], np.int64) if seeds else None

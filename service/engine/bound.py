@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
-from service.engine.batch import Prepared, fill
-from service.engine.contract import INPUT, OUTPUT
+from service.engine.batch import Prepared, fill, fill_seeds
+from service.engine.contract import INPUT, OUTPUT, SEED
 from service.engine.providers import split_device
 from service.engine.turnstile import gpu
 from service.errors import InferenceFailed
@@ -19,11 +18,10 @@ from service.errors import InferenceFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike
 
-    from service.engine.contract import PictureShape
-
-    Pixels = NDArray[np.uint8]
+    from service.engine.batch import Seeds
+    from service.engine.contract import Contract, PictureShape, Pixels
 
 # One batch runs while one is prepared.
 _SPARE = 2
@@ -31,16 +29,8 @@ _SPARE = 2
 RUNS_TO_RECORD = 3
 
 
-@dataclass(frozen=True)
-class Shapes:
-    """What goes into the model and what comes out, a picture each."""
-
-    input: PictureShape
-    output: PictureShape
-
-
 class BoundRuns:
-    """Runs sessions over one input and one output buffer on the device per bucket, in a thread of its own.
+    """Runs sessions over buffers on the device, one set per bucket, in a thread of its own; pictures of one size.
 
     `sessions` has one for every bucket; they may all be the same. Where CUDA graphs are recorded it must be: a graph
     belongs to the thread that recorded it, and to the addresses it saw.
@@ -52,30 +42,30 @@ class BoundRuns:
         self,
         device: str,
         sessions: Mapping[int, onnxruntime.InferenceSession],
-        shapes: Shapes,
-        staging: Callable[[tuple[int, ...]], Pixels],
+        contract: Contract,
+        staging: Callable[[tuple[int, ...], DTypeLike], Pixels],
         *,
         graphs: bool = False,
     ) -> None:
         self.settling = RUNS_TO_RECORD if graphs else 1
-        self._picture = (shapes.input.height, shapes.input.width, shapes.input.channels)
+        self._given = contract.input
         self._staging = staging
         self._spare: dict[int, deque[Pixels]] = {bucket: deque(maxlen=_SPARE) for bucket in sessions}
         self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{device}")
         self._bound = {
-            bucket: _Bound(device, session, bucket, shapes, graphs=graphs) for bucket, session in sessions.items()
+            bucket: _Bound(device, session, bucket, contract, graphs=graphs) for bucket, session in sessions.items()
         }
 
-    def prepare(self, rows: Sequence[Pixels], bucket: int) -> Prepared:
+    def prepare(self, rows: Sequence[Pixels], bucket: int, seeds: Sequence[int] = ()) -> Prepared:
         """Copy the pictures into a buffer that the device can read, and fill up to the bucket."""
         spare = self._spare[bucket]
         try:
             pixels = spare.pop()
         except IndexError:
-            pixels = self._staging((bucket, *self._picture))
+            pixels = self._staging(_shape(bucket, self._given), self._given.dtype)
         fill(rows, pixels)
-        return Prepared(pixels, len(rows))
+        return Prepared(pixels, len(rows), fill_seeds(seeds, bucket))
 
     def discard(self, prepared: Prepared) -> None:
         """Take the buffer back."""
@@ -86,7 +76,7 @@ class BoundRuns:
     def run(self, prepared: Prepared) -> list[Pixels]:
         """Return the translations of the rows, and take the buffer back; raises InferenceFailed."""
         try:
-            translations = self._thread.submit(self._run, prepared.pixels).result()
+            translations = self._thread.submit(self._run, prepared).result()
         except Exception as error:
             # ONNX Runtime's exceptions share no base but this one.
             raise InferenceFailed("the engine failed on this picture") from error
@@ -105,32 +95,39 @@ class BoundRuns:
         with gpu.shared():
             self._bound.clear()
 
-    def _run(self, pixels: Pixels) -> Pixels:
-        return self._bound[len(pixels)].run(pixels)
+    def _run(self, prepared: Prepared) -> Pixels:
+        return self._bound[len(prepared.pixels)].run(prepared.pixels, prepared.seeds)
 
 
 class _Bound:
     """A session with buffers for batches of one size."""
 
     def __init__(
-        self, device: str, session: onnxruntime.InferenceSession, bucket: int, shapes: Shapes, *, graphs: bool
+        self, device: str, session: onnxruntime.InferenceSession, bucket: int, contract: Contract, *, graphs: bool
     ) -> None:
         self._session = session
         self._on_cpu = device == "cpu"
-        self._input = _buffer(device, bucket, shapes.input)
-        self._output = _buffer(device, bucket, shapes.output)
+        given, made = contract.input, contract.output
+        self._input = _buffer(device, _shape(bucket, given), given.dtype)
+        self._output = _buffer(device, _shape(bucket, made), made.dtype)
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(INPUT, self._input)
         self._binding.bind_ortvalue_output(OUTPUT, self._output)
+        self._seeds: onnxruntime.OrtValue | None = None
+        if contract.takes_seed:
+            self._seeds = _buffer(device, (bucket,), np.int64)
+            self._binding.bind_ortvalue_input(SEED, self._seeds)
         self._options = onnxruntime.RunOptions()
         if graphs:
             self._options.add_run_config_entry("gpu_graph_id", str(bucket))
         self._to_record = RUNS_TO_RECORD if graphs else 0
 
-    def run(self, pixels: Pixels) -> Pixels:
+    def run(self, pixels: Pixels, seeds: Seeds | None) -> Pixels:
         """Return what the session makes of a full batch."""
         with gpu.alone() if self._to_record else gpu.shared():
             self._input.update_inplace(pixels)
+            if self._seeds is not None:
+                self._seeds.update_inplace(seeds)
             self._session.run_with_iobinding(self._binding, self._options)
             self._binding.synchronize_outputs()
             translations: Pixels = self._output.numpy()
@@ -139,7 +136,11 @@ class _Bound:
         return translations.copy() if self._on_cpu else translations
 
 
-def _buffer(device: str, bucket: int, picture: PictureShape) -> onnxruntime.OrtValue:
+def _shape(bucket: int, picture: PictureShape) -> tuple[int, ...]:
+    return bucket, picture.height, picture.width, picture.channels
+
+
+def _buffer(device: str, shape: tuple[int, ...], dtype: DTypeLike) -> onnxruntime.OrtValue:
     kind, index = split_device(device)
-    shape = (bucket, picture.height, picture.width, picture.channels)
-    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, "cpu" if kind == "cpu" else "cuda", index)
+    place = "cpu" if kind == "cpu" else "cuda"
+    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype).type, place, index)

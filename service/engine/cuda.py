@@ -16,9 +16,9 @@ from service.engine.turnstile import gpu
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike
 
-    Pixels = NDArray[np.uint8]
+    from service.engine.contract import Pixels
 
 # Of the CUDA driver API: the numbers of two attributes of a device.
 _MAJOR, _MINOR = 75, 76
@@ -72,15 +72,15 @@ def runtime() -> Runtime | None:
         return None
 
 
-def pinned(index: int, cuda: Runtime | None) -> Callable[[tuple[int, ...]], Pixels]:
+def pinned(index: int, cuda: Runtime | None) -> Callable[[tuple[int, ...], DTypeLike], Pixels]:
     """Return what makes arrays in page-locked memory, which the GPU copies from at full speed without help of the CPU.
 
     Where memory cannot be locked (there is a limit, `ulimit -l`), the array is an ordinary one.
     """
 
-    def make(shape: tuple[int, ...]) -> Pixels:
+    def make(shape: tuple[int, ...], dtype: DTypeLike) -> Pixels:
         # Pages of its own: what is locked and unlocked is whole pages.
-        array = np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8)
+        array: Pixels = np.frombuffer(mmap.mmap(-1, int(np.prod(shape)) * np.dtype(dtype).itemsize), dtype)
         if cuda is not None:
             _lock(cuda, index, array)
         return array.reshape(shape)

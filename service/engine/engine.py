@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.engine.batch import Prepared
-from service.engine.bound import Shapes
+from service.engine.batch import Prepared, Sample
 from service.engine.buckets import choose_buckets
-from service.engine.contract import INPUT, OUTPUT, picture_shape
+from service.engine.contract import read_contract
 from service.engine.lanes import Plan, build, build_on_cpu, build_on_gpu
+from service.engine.providers import TENSORRT
 from service.engine.session import DeviceUnavailable, open_session, read_only_session
 from service.engine.timing import run_alike, seconds_of_run, settle
 from service.errors import InferenceFailed, StartupError
-from service.models.metadata import read_description
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
+    from service.engine.contract import Pixels
     from service.engine.options import EngineOptions
     from service.engine.placement import Placement
 
-    Pixels = NDArray[np.uint8]
-
 __all__ = ["Engine", "Prepared"]
 
-# Levels by which a GPU may differ from itself: its sums are not always added up in the same order.
+# Levels of 255 by which a GPU may differ from itself: its sums are not always added up in the same order.
 _GPU_TOLERANCE = 2
+# Seconds that may be spent before the first request on a picture of the largest size.
+_AFFORDABLE = 2.0
 
 
 class Engine:
@@ -41,7 +40,8 @@ class Engine:
 
     On one lane `prepare`, `discard` and one `run` may go on at the same time. `buckets` are the sizes that a run may
     have, ascending; `max_queue_delay`, in seconds, is what the model's metadata ask for. `gpu_mode` says how a CUDA
-    device is driven ("graphs" or "sessions"), and is "" elsewhere. `digest` is the SHA-256 of the file, in hexadecimal.
+    device is driven ("graphs" or "sessions"), and is "" elsewhere and for models of any size. `digest` is the SHA-256 of
+    the file, in hexadecimal.
     """
 
     def __init__(self, path: Path, placement: Placement, options: EngineOptions) -> None:
@@ -52,13 +52,13 @@ class Engine:
         """
         lane = placement.lanes[0]
         first = read_only_session(path) if placement.on_gpu else open_session(path, lane.device, lane.threads)
-        self.input = picture_shape(path, "input", first.get_inputs(), INPUT)
-        self.output = picture_shape(path, "output", first.get_outputs(), OUTPUT)
-        self.description = read_description(path, first.get_modelmeta().custom_metadata_map, self.input, self.output)
+        self.contract = read_contract(path, first)
+        self.input, self.output = self.contract.input, self.contract.output
+        self.description = self.contract.description
         self.digest = _digest(path)
         self._buckets = choose_buckets(options, self.description.batching, on_gpu=placement.on_gpu)
-        self._blank = np.zeros((self.input.height, self.input.width, self.input.channels), np.uint8)
-        self._plan = Plan(path, self.digest, Shapes(self.input, self.output), self._buckets, options)
+        self._blank = self._sample(self.input.height, self.input.width)
+        self._plan = Plan(path, self.digest, self.contract, self._buckets, options)
         self._placement = placement
         built = (
             build_on_gpu(self._plan, placement.lanes, self._blank)
@@ -67,6 +67,16 @@ class Engine:
         )
         self._lanes, self.gpu_mode, self.provider = built.lanes, built.gpu_mode, built.provider
         self._expected: Pixels | None = None
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether a seed goes in with every picture."""
+        return self.contract.takes_seed
+
+    @property
+    def longest_side(self) -> float:
+        """The longest side of a picture, in pixels, that what runs the model is ready for; infinity where any is."""
+        return self._plan.longest_side if self.provider == TENSORRT and self.input.any_size else math.inf
 
     @property
     def on_gpu(self) -> bool:
@@ -114,12 +124,47 @@ class Engine:
         self._expected = self._answer()
         return seconds
 
-    def prepare(self, lane: int, rows: Sequence[Pixels], bucket: int) -> Prepared:
-        """Put pictures [H, W, C] together as one of the buckets, filling up with copies of the last one.
+    def try_other_sizes(self, seconds: float) -> dict[tuple[int, int], float]:
+        """Run a blank picture of a small size, and one of the largest; return the seconds by height and width.
 
-        May go on while the lane runs another batch. What is prepared must be run or discarded.
+        So the first request of another size than `warm_up` ran meets no surprise. The largest is left out where it
+        would take too long, judged by the `seconds` of a single picture. For a model of one size there is nothing to
+        do. Raises StartupError when a run fails, or makes a picture of another size than it should.
         """
-        return self._lanes[lane].prepare(rows, bucket)
+        if not self.input.any_size:
+            return {}
+        given, most = self.input, self._plan.options.max_model_pixels
+        usual = given.height * given.width
+        side = math.isqrt(most) // given.multiple * given.multiple
+        small, large = (given.smallest, given.smallest + given.multiple), (side, side)
+        sizes = [small] if small[0] * small[1] <= max(most, usual) else []
+        if usual < side * side <= usual * _AFFORDABLE / seconds:
+            sizes.append(large)
+        return {size: self._try(size) for size in sizes}
+
+    def _try(self, size: tuple[int, int]) -> float:
+        runs, sample, one = self._lanes[0], self._sample(*size), self._buckets.sizes[0]
+        shown = "{} x {}".format(*size)
+        try:
+            made = run_alike(runs, sample, one)
+        except InferenceFailed as error:
+            cause = " ".join(str(error.__cause__ or error).split())
+            raise StartupError(
+                f"the model fails on a blank picture of {shown}, a size that it takes by its metadata and by "
+                f"--max-model-pixels: {cause}"
+            ) from error
+        expected = (*self.contract.made_size(*size), self.output.channels)
+        if made.shape != expected:
+            raise StartupError(f"the model makes {list(made.shape)} of {shown}; expected {list(expected)}")
+        return seconds_of_run(runs, sample, one) / one
+
+    def prepare(self, lane: int, rows: Sequence[Pixels], bucket: int, seeds: Sequence[int] = ()) -> Prepared:
+        """Put pictures [H, W, C] of one size together as one of the buckets, filling up with copies of the last one.
+
+        `seeds` has one for each where the model takes any. May go on while the lane runs another batch. What is
+        prepared must be run or discarded.
+        """
+        return self._lanes[lane].prepare(rows, bucket, seeds)
 
     def discard(self, lane: int, prepared: Prepared) -> None:
         """Take back what was prepared and will not be run."""
@@ -172,12 +217,16 @@ class Engine:
         # A model that draws random numbers is sound when it runs at all.
         return first if self._same(first, again) else None
 
+    def _sample(self, height: int, width: int) -> Sample:
+        return Sample(self.input.blank(height, width), 0 if self.takes_seed else None)
+
     def _run_blank(self, lane: int) -> Pixels:
         return run_alike(self._lanes[lane], self._blank, self.buckets[0])
 
     def _same(self, one: Pixels, other: Pixels) -> bool:
-        difference = np.abs(one.astype(np.int16) - other.astype(np.int16))
-        return int(difference.max()) <= (_GPU_TOLERANCE if self.on_gpu else 0)
+        difference = np.abs(one.astype(np.int32) - other.astype(np.int32))
+        level = np.iinfo(one.dtype).max // 255
+        return int(difference.max()) <= (_GPU_TOLERANCE * level if self.on_gpu else 0)
 
 
 def _digest(path: Path) -> str:

@@ -14,7 +14,10 @@ GpuMode = Literal["auto", "graphs", "sessions"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """The engine's settings; `instances` and `max_batch_size` of 0 and no `buckets` leave it to model and device."""
+    """The engine's settings; `instances` and `max_batch_size` of 0 and no `buckets` leave it to model and device.
+
+    `max_model_pixels` bounds the pictures of models that take any size.
+    """
 
     devices: tuple[str, ...] = ("auto",)
     instances: int = 0
@@ -24,3 +27,4 @@ class EngineOptions:
     buckets: tuple[int, ...] = ()
     engine_cache: Path | None = None
     tensorrt_fp16: bool = False
+    max_model_pixels: int = 2_097_152

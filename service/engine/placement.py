@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from service.cores import available_cores
-from service.engine.contract import INPUT, picture_shape
+from service.engine.contract import read_contract
 from service.engine.cuda import gpu_count
 from service.engine.providers import split_device
 from service.engine.session import DeviceUnavailable, open_session
@@ -129,9 +127,9 @@ class Trial:
 
     def __init__(self, path: Path, lanes: tuple[Lane, ...]) -> None:
         session = open_session(path, lanes[0].device, lanes[0].threads)
-        shape = picture_shape(path, "input", session.get_inputs(), INPUT)
+        contract = read_contract(path, session)
         self._runs = UnboundRuns(session)
-        self._blank = self._runs.prepare([np.zeros((shape.height, shape.width, shape.channels), np.uint8)], 1)
+        self._blank = self._runs.prepare([contract.input.blank()], 1, [0] * contract.takes_seed)
         self._lanes = len(lanes)
         self._runs_ahead = 1  # the first run allocates
 

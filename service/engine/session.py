@@ -28,16 +28,25 @@ class DeviceUnavailable(Exception):
 
 
 def open_session(
-    path: Path, device: str, threads: int, *, graphs: bool = False, profile: Profile | None = None
+    path: Path,
+    device: str,
+    threads: int,
+    *,
+    graphs: bool = False,
+    profile: Profile | None = None,
+    sizes_vary: bool = False,
 ) -> onnxruntime.InferenceSession:
     """Load the model onto a device ("cpu", "cuda:0", "tensorrt:1"); `threads` is the number of CPU threads of a run.
 
-    Raises StartupError when the file is no model, and DeviceUnavailable when it would run elsewhere.
+    `sizes_vary` is for models that take pictures of any size. Raises StartupError when the file is no model, and DeviceUnavailable when it would run elsewhere.
     """
     wanted = wanted_provider(device)
     if wanted != CPU:
         preload_cuda()
-    session = _load(path, _options(threads), providers(device, graphs=graphs, profile=profile))
+    options = _options(threads)
+    # Where memory goes is planned and kept for every size that comes by: without end where they vary.
+    options.enable_mem_pattern = not sizes_vary
+    session = _load(path, options, providers(device, graphs=graphs, profile=profile, sizes_vary=sizes_vary))
     # A provider that cannot start is left out without an error.
     found = session.get_providers()[0]
     if found != wanted:

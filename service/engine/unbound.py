@@ -1,22 +1,23 @@
-"""Runs of any size, straight from arrays to arrays: the cheapest way on the CPU."""
+"""Runs of any size, straight from arrays to arrays: the cheapest way on the CPU, and the one for sizes that vary."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.engine.batch import Prepared, fill
-from service.engine.contract import INPUT, OUTPUT
+from service.engine.batch import Prepared, fill, fill_seeds
+from service.engine.contract import INPUT, OUTPUT, SEED
+from service.engine.turnstile import gpu
 from service.errors import InferenceFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import onnxruntime  # type: ignore[import-untyped]
-    from numpy.typing import NDArray
 
-    Pixels = NDArray[np.uint8]
+    from service.engine.contract import Pixels
 
 
 class UnboundRuns:
@@ -25,16 +26,17 @@ class UnboundRuns:
     stages = False
     settling = 1
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, *, on_gpu: bool = False) -> None:
         self._session: onnxruntime.InferenceSession | None = session
+        self._let_through = gpu.shared if on_gpu else nullcontext
 
-    def prepare(self, rows: Sequence[Pixels], bucket: int) -> Prepared:
+    def prepare(self, rows: Sequence[Pixels], bucket: int, seeds: Sequence[int] = ()) -> Prepared:
         """Put the pictures together; a single one is not copied."""
         if len(rows) == bucket == 1:
-            return Prepared(rows[0][np.newaxis], 1)
-        pixels = np.empty((bucket, *rows[0].shape), np.uint8)
+            return Prepared(rows[0][np.newaxis], 1, fill_seeds(seeds, 1))
+        pixels = np.empty((bucket, *rows[0].shape), rows[0].dtype)
         fill(rows, pixels)
-        return Prepared(pixels, len(rows))
+        return Prepared(pixels, len(rows), fill_seeds(seeds, bucket))
 
     def discard(self, prepared: Prepared) -> None:
         """Do nothing: no buffer is lent."""
@@ -44,8 +46,10 @@ class UnboundRuns:
         session = self._session
         if session is None:
             raise InferenceFailed("the engine is closed")
+        feed = {INPUT: prepared.pixels} if prepared.seeds is None else {INPUT: prepared.pixels, SEED: prepared.seeds}
         try:
-            (translations,) = session.run([OUTPUT], {INPUT: prepared.pixels})
+            with self._let_through():
+                (translations,) = session.run([OUTPUT], feed)
         except Exception as error:
             # ONNX Runtime's exceptions share no base but this one.
             raise InferenceFailed("the engine failed on this picture") from error

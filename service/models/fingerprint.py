@@ -1,7 +1,8 @@
 """A model's own proof: a picture that export put into the file, and what the exported graph made of it.
 
-The pictures are PNG files: grey for one channel, RGB for three, and for any other number grey with the channels one
-below the other. Of a large model every k-th row and column is kept, k odd, so that every phase of its upsampling is
+The pictures are PNG files, of 16 bits where the model's samples are: grey for one channel, RGB for three, and for any
+other number grey with the channels one below the other. They have the size that the model was made for; a model that
+takes seeds was given 0. Of a large model every k-th row and column is kept, k odd, so that every phase of its upsampling is
 seen; what went in was the kept picture, each pixel repeated k times in both directions and cut to size.
 """
 
@@ -19,13 +20,9 @@ from service.errors import InferenceFailed, StartupError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    from service.engine.contract import PictureShape
+    from service.engine.contract import PictureShape, Pixels, Samples
     from service.engine.engine import Engine
     from service.models.metadata import Fingerprint
-
-    Pixels = NDArray[np.uint8]
 
 # GPUs multiply with 11 bits (TF32, halves) where the CPU has 24. There a pixel may be this many times further off, as
 # long as the mean difference stays below half of what a single pixel may differ on the CPU.
@@ -41,7 +38,7 @@ def check(engine: Engine) -> None:
     if kept is None:
         return
     picture = _input(kept, engine.input)
-    expected = _decode("translation", kept.translation, _thinned(engine.output, kept.every))
+    expected = _decode("translation", kept.translation, engine.output, kept.every)
     for made in _runs(engine, picture):
         _compare(made[:: kept.every, :: kept.every], expected, kept.max_difference, exact=engine.provider == CPU)
 
@@ -52,48 +49,46 @@ def _runs(engine: Engine, picture: Pixels) -> Iterator[Pixels]:
     runs = [(lane, smallest) for lane in range(engine.lanes)] + [(0, largest)] * (largest != smallest)
     for lane, bucket in runs:
         try:
-            yield from engine.run(lane, engine.prepare(lane, [picture] * bucket, bucket))
+            seeds = [0] * bucket if engine.takes_seed else []
+            yield from engine.run(lane, engine.prepare(lane, [picture] * bucket, bucket, seeds))
         except InferenceFailed as error:
             raise StartupError("the model fails on the picture that it was exported with") from error
 
 
 def _compare(made: Pixels, expected: Pixels, accepted: float, *, exact: bool) -> None:
-    distance = np.abs(made.astype(np.int16) - expected.astype(np.int16))
-    largest, mean = int(distance.max()), float(distance.mean())
+    distance = np.abs(made.astype(np.int32) - expected.astype(np.int32)) / (np.iinfo(made.dtype).max / 255)
+    largest, mean = float(distance.max()), float(distance.mean())
     if largest > (accepted if exact else accepted * _SLACK) or (not exact and mean > accepted / 2):
         raise StartupError(
-            f"the picture that the model was exported with comes out up to {largest} of 255 levels off, {mean:.2f} on "
+            f"the picture that the model was exported with comes out up to {largest:.4g} of 255 levels off, {mean:.2f} on "
             f"average, where {accepted:g} are accepted on the CPU: the file is damaged, or it is computed wrongly here"
         )
 
 
 def _input(kept: Fingerprint, shape: PictureShape) -> Pixels:
-    small = _decode("input", kept.input, _thinned(shape, kept.every))
+    small = _decode("input", kept.input, shape, kept.every)
     large = small.repeat(kept.every, axis=0).repeat(kept.every, axis=1)
     return np.ascontiguousarray(large[: shape.height, : shape.width])
 
 
-def _thinned(shape: PictureShape, every: int) -> tuple[int, int, int]:
-    return -(-shape.height // every), -(-shape.width // every), shape.channels
-
-
-def _decode(name: str, file: str, shape: tuple[int, int, int]) -> Pixels:
-    """Return the picture [H, W, C] in a PNG file in base64; raises StartupError unless it has that shape."""
-    height, width, channels = shape
-    pixels = _pixels(file)
+def _decode(name: str, file: str, shape: PictureShape, every: int) -> Pixels:
+    """Return the picture [H, W, C] in a PNG file in base64; raises StartupError unless it has that shape, thinned."""
+    height, width, channels = -(-shape.height // every), -(-shape.width // every), shape.channels
+    pixels = _pixels(file, shape.dtype)
     layout = (height, width, 3) if channels == 3 else (height * channels, width)
     if pixels is None or pixels.shape != layout:
-        found = "no picture of bytes" if pixels is None else f"a picture of {list(pixels.shape)} bytes"
+        samples = "bytes" if shape.dtype == "uint8" else "16 bits"
+        found = f"no picture of {samples}" if pixels is None else f"a picture of {list(pixels.shape)} {samples}"
         raise StartupError(f"metadata 'lapis': fingerprint.{name} is {found}; expected a PNG file of {list(layout)}")
     if channels == 3:
         return np.ascontiguousarray(pixels[..., ::-1])
     return np.ascontiguousarray(pixels.reshape(channels, height, width).transpose(1, 2, 0))
 
 
-def _pixels(file: str) -> Pixels | None:
+def _pixels(file: str, dtype: Samples) -> Pixels | None:
     try:
         encoded = np.frombuffer(base64.b64decode(file, validate=True), np.uint8)
         decoded = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     except (ValueError, cv2.error):  # no base64; no bytes at all
         return None
-    return None if decoded is None or decoded.dtype != np.uint8 else np.asarray(decoded, np.uint8)
+    return None if decoded is None or decoded.dtype != dtype else np.asarray(decoded, dtype)

@@ -1,4 +1,4 @@
-"""The description that export writes into a model, `metadata_props["lapis"]`: read, and held against the graph."""
+"""The description that export writes into a model, `metadata_props["lapis"]`, as far as the service relies on it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from service.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from service.engine.contract import PictureShape
 
 KEY = "lapis"
 _LARGEST_BATCH = 4096
@@ -25,10 +32,19 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class _Picture(_Section):
-    height: int
-    width: int
-    channels: int
+class Described(_Section):
+    """One side of the graph, as the file describes it; a `multiple` of 0 means that it has one size alone."""
+
+    height: PositiveInt
+    width: PositiveInt
+    channels: PositiveInt
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    multiple: NonNegativeInt = 0
+    smallest: NonNegativeInt = 0
+
+    def __str__(self) -> str:
+        size = "any size" if self.multiple else f"{self.height} x {self.width}"
+        return f"{size}, {self.channels} channel{'s' * (self.channels > 1)} of {self.dtype}"
 
 
 class Fingerprint(_Section):
@@ -65,25 +81,32 @@ class _Contents(_Section):
     """The part of the description that the service relies on."""
 
     format: Literal["lapis-model/1"]
-    input: _Picture
-    output: _Picture
+    input: Described
+    output: Described
+    noise: Literal["off", "seeded", ""] = ""
     fingerprint: Fingerprint | None = None
     batching: Batching = Batching()
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a model says about itself; `text` is all of it, as JSON, but for the fingerprint's pictures."""
+    """What a model says about itself; `text` is all of it, as JSON, but for the fingerprint's pictures.
+
+    `input` and `output` are None, and `noise` is "", where it says nothing of them.
+    """
 
     text: str = ""
+    input: Described | None = None
+    output: Described | None = None
+    noise: str = ""
     fingerprint: Fingerprint | None = None
     batching: Batching = field(default_factory=Batching)
 
 
-def read_description(path: Path, entries: Mapping[str, str], given: PictureShape, made: PictureShape) -> Description:
+def read_description(path: Path, entries: Mapping[str, str]) -> Description:
     """Return what the file says about itself, an empty description where it says nothing.
 
-    Raises StartupError when it cannot be read or contradicts the graph, which takes `given` and gives `made`.
+    Raises StartupError when it cannot be read. Whether it is true of the graph is for the contract to see.
     """
     text = entries.get(KEY)
     if text is None:
@@ -94,12 +117,14 @@ def read_description(path: Path, entries: Mapping[str, str], given: PictureShape
         finding = error.errors()[0]
         where = ".".join(str(part) for part in finding["loc"])
         raise StartupError(f"{path}: metadata {KEY!r}: {where + ': ' if where else ''}{finding['msg']}") from error
-    for name, described, actual in (("input", contents.input, given), ("output", contents.output, made)):
-        if vars(described) != vars(actual):
-            raise StartupError(
-                f"{path}: metadata {KEY!r}: {name} is described as {described}, but the graph's is {actual}"
-            )
-    return Description(_without_pictures(text), contents.fingerprint, contents.batching)
+    return Description(
+        _without_pictures(text),
+        contents.input,
+        contents.output,
+        contents.noise,
+        contents.fingerprint,
+        contents.batching,
+    )
 
 
 def _without_pictures(text: str) -> str:

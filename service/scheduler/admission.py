@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from service.errors import CallerLimit, DeadlineExceeded, DeadlineUnreachable, PictureTooLarge, QueueFull
+from service.scheduler.kind import USUAL, Kind
 from service.scheduler.priority import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # A caller is never told to come back sooner than this, in seconds.
 _SHORTEST_RETRY = 0.05
@@ -37,23 +38,27 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Wish:
-    """What a request asks for: room for `nbytes`, and the engine for `rows`, until `deadline` (monotonic seconds)."""
+    """What a request asks for: room for `nbytes`, and the engine for `rows` of a `kind`, until `deadline`.
+
+    The deadline is in monotonic seconds.
+    """
 
     nbytes: int
     rows: int = 1
     priority: Priority = Priority.NORMAL
     deadline: float = math.inf
     caller: str = ""
+    kind: Kind = USUAL
 
 
 class Forecast(Protocol):
     """What is known of the engine in front of which one waits."""
 
-    def wait(self, rows_ahead: int) -> float:
-        """Return the seconds until a row with so many rows of its model ahead of it would run."""
+    def wait(self, kind: Kind, ahead: Mapping[Kind, int]) -> float:
+        """Return the seconds until a row of a kind with these rows of its model ahead of it would run."""
 
-    def service(self, rows: int, rows_ahead: int) -> float:
-        """Return the seconds that rows take in the engine once it is their turn."""
+    def service(self, rows: int, kind: Kind, ahead: Mapping[Kind, int]) -> float:
+        """Return the seconds that rows of a kind take in the engine once it is their turn."""
 
 
 @dataclass(eq=False)
@@ -246,8 +251,13 @@ class Admission:
         """Return the seconds from now until a request would be answered, were it admitted."""
         rank = self._rank(wish, now)
         # Rows of one picture take turns with another's: no more of them go before it than it has itself.
-        ahead = sum(min(ticket.rows_left, wish.rows) for ticket in self.tickets if ticket.rank <= rank)
-        seconds = self._forecast.wait(ahead) + self._forecast.service(wish.rows, ahead) + self._besides
+        ahead: dict[Kind, int] = {}
+        for ticket in self.tickets:
+            if ticket.rank <= rank:
+                kind = ticket.wish.kind
+                ahead[kind] = ahead.get(kind, 0) + min(ticket.rows_left, wish.rows)
+        seconds = self._forecast.wait(wish.kind, ahead) + self._forecast.service(wish.rows, wish.kind, ahead)
+        seconds += self._besides
         return seconds * self._cautions[wish.priority].factor
 
     def _rank(self, wish: Wish, now: float) -> tuple[int, float]:

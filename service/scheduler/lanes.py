@@ -40,7 +40,7 @@ class _Batch(Generic[T, R]):
             return self
         self.queue.runner.discard(lane, self.prepared)
         self.queue.give_up([row for row in self.rows if row.answer.done()])
-        return await _prepared(self.queue, lane, rows, self.queue.rules.bucket(len(rows))) if rows else None
+        return await _prepared(self.queue, lane, rows, self.queue.bucket(rows)) if rows else None
 
 
 async def _prepared(queue: ModelQueue[T, R], lane: int, rows: list[Row[T, R]], bucket: int) -> _Batch[T, R]:
@@ -120,7 +120,7 @@ class Lanes(Generic[T, R]):
                 lane.next = []
                 if still:
                     lane.idle.clear()
-                    lane.until = self._clock() + still.queue.costs.seconds(still.bucket)
+                    lane.until = self._clock() + still.queue.seconds(still.rows, still.bucket)
                     runs.create_task(self._run(lane, still))
 
     async def _next(self, lane: _Lane) -> _Batch[T, R]:
@@ -146,7 +146,7 @@ class Lanes(Generic[T, R]):
             plan = queue.plan(Situation(now, self._free(lane), free_in, queue.running))
             if plan.batch:
                 lane.next = rows = queue.take(plan.batch)
-                queue.used = max(queue.used, self._used) + queue.costs.seconds(plan.bucket)
+                queue.used = max(queue.used, self._used) + queue.seconds(rows, plan.bucket)
                 return queue, rows, plan.bucket
             wait = min(wait, plan.wait)
         return wait

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from service.errors import DeadlineExceeded, EngineBroken, InferenceFailed
+from service.scheduler.kind import USUAL, Kind
 from service.scheduler.policy import Entry, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from service.scheduler.admission import Ticket
     from service.scheduler.cost import CostModel
@@ -94,7 +95,7 @@ class ModelQueue(Generic[T, R]):
 
     When a run fails, its batch is split until the row that made it fail stands alone; that caller gets the exception,
     the others their results. Cancelling a `submit` takes its row out of the queue. `clock` tells the seconds in which
-    deadlines are given.
+    deadlines are given, `kind_of` the kind of an item: only those of one kind run together.
     """
 
     lanes: Lanes[T, R]
@@ -106,6 +107,7 @@ class ModelQueue(Generic[T, R]):
         rules: Rules,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
+        kind_of: Callable[[T], Kind] = lambda _: USUAL,
     ) -> None:
         self.runner = runner
         self.costs = costs
@@ -114,7 +116,9 @@ class ModelQueue(Generic[T, R]):
         self.used = 0.0
         self._observer = observer
         self._clock = clock
+        self._kind_of = kind_of
         self._rows: dict[Row[T, R], None] = {}
+        self._kinds: Counter[Kind] = Counter()
         self._planned: list[Row[T, R]] = []
 
     @property
@@ -123,21 +127,37 @@ class ModelQueue(Generic[T, R]):
         return len(self._rows)
 
     @property
+    def weight(self) -> float:
+        """Rows that wait for a lane, each counted by its scale."""
+        return sum(kind.scale * count for kind, count in self._kinds.items())
+
+    @property
     def backlog(self) -> float:
         """Seconds of one lane that the rows waiting take."""
-        return self.costs.work(len(self._rows), self.rules.buckets[-1])
+        return self._work(self._kinds)
 
-    def wait(self, rows_ahead: int) -> float:
-        """Return the seconds until a row with so many rows of this model ahead of it would run."""
-        own = self.costs.work(rows_ahead, self.rules.buckets[-1])
-        others = self.lanes.other_work(self, own + self.costs.seconds(self.rules.buckets[0]))
+    def wait(self, kind: Kind, ahead: Mapping[Kind, int]) -> float:
+        """Return the seconds until a row of a kind with these rows of this model ahead of it would run."""
+        own = self._work(ahead)
+        others = self.lanes.other_work(self, own + self.costs.seconds(self.rules.sizes(kind)[0], kind))
         return (self.lanes.remaining() + own + others) / self.lanes.count
 
-    def service(self, rows: int, rows_ahead: int) -> float:
-        """Return the seconds that rows take once it is their turn, with as many before them."""
-        largest = self.rules.buckets[-1]
-        bucket = self.rules.bucket(min(largest, rows + rows_ahead % largest))
-        return max(self.costs.seconds(bucket), self.costs.work(rows, largest) / self.lanes.count)
+    def service(self, rows: int, kind: Kind, ahead: Mapping[Kind, int]) -> float:
+        """Return the seconds that rows of a kind take once it is their turn, with these before them."""
+        largest = self.rules.sizes(kind)[-1]
+        bucket = self.rules.bucket(min(largest, rows + ahead.get(kind, 0) % largest), kind)
+        return max(self.costs.seconds(bucket, kind), self.costs.work(rows, largest, kind) / self.lanes.count)
+
+    def seconds(self, rows: Sequence[Row[T, R]], bucket: int) -> float:
+        """Return the seconds that a run of these rows takes, which are of one kind."""
+        return self.costs.seconds(bucket, rows[0].entry.kind)
+
+    def bucket(self, rows: Sequence[Row[T, R]]) -> int:
+        """Return the smallest bucket that takes these rows, which are of one kind."""
+        return self.rules.bucket(len(rows), rows[0].entry.kind)
+
+    def _work(self, rows: Mapping[Kind, int]) -> float:
+        return sum(self.costs.work(count, self.rules.sizes(kind)[-1], kind) for kind, count in rows.items())
 
     async def submit(self, item: T, ticket: Ticket) -> Answer[R]:
         """Wait for the row's turn and return its answer.
@@ -148,9 +168,10 @@ class ModelQueue(Generic[T, R]):
         if ticket.displaced:
             raise ticket.displaced
         wish = ticket.wish
-        row: Row[T, R] = Row(item, self._entry(ticket), ticket, self._clock())
+        row: Row[T, R] = Row(item, self._entry(item, ticket), ticket, self._clock())
         ticket.on_displaced = lambda: self._drop_all(ticket)
         self._rows[row] = None
+        self._kinds[row.entry.kind] += 1
         self.lanes.notify()
         try:
             answer = await row.answer
@@ -161,18 +182,18 @@ class ModelQueue(Generic[T, R]):
             ticket.engine_seconds = answer.queue_seconds + answer.infer_seconds
         return answer
 
-    def _entry(self, ticket: Ticket) -> Entry:
+    def _entry(self, item: T, ticket: Ticket) -> Entry:
         """Return what the policy goes by.
 
         A row waits since it was admitted: time spent on decoding is no reason to be served later. Of several rows each
         waits for itself, or the last ones of a large picture would go before all who came while the first ones ran.
         """
-        wish = ticket.wish
+        wish, kind = ticket.wish, self._kind_of(item)
         if wish.rows == 1:
-            return Entry(wish.priority, wish.deadline, ticket.arrived, ticket.rank[1])
+            return Entry(wish.priority, wish.deadline, ticket.arrived, ticket.rank[1], kind=kind)
         now = self._clock()
         due = min(wish.deadline, ticket.rank[1] + now - ticket.arrived)
-        return Entry(wish.priority, wish.deadline, now, due, ticket.owner)
+        return Entry(wish.priority, wish.deadline, now, due, ticket.owner, kind)
 
     def plan(self, situation: Situation) -> Plan:
         """Plan the next run, and let go of what is too late."""
@@ -189,7 +210,7 @@ class ModelQueue(Generic[T, R]):
         """Take what was just planned out of the queue."""
         taken = [self._planned[position] for position in positions]
         for row in taken:
-            del self._rows[row]
+            self._forget(row)
             row.ticket.rows_left -= 1
             row.ticket.started = True
             if row.entry.owner:
@@ -231,7 +252,7 @@ class ModelQueue(Generic[T, R]):
             await self._isolate(lane, rows, error)
         else:
             seconds = self._clock() - started
-            self.costs.observe(bucket, seconds)
+            self.costs.observe(bucket, seconds, rows[0].entry.kind)
             self._observer.learned(self.costs)
             for row, result in zip(rows, results, strict=True):
                 if not row.answer.done():
@@ -249,14 +270,13 @@ class ModelQueue(Generic[T, R]):
                 await self._again(lane, wanted)
 
     async def _again(self, lane: int, rows: list[Row[T, R]], *, repaired: bool = False) -> None:
-        bucket = self.rules.bucket(len(rows))
+        bucket = self.bucket(rows)
         prepared = await self.runner.prepare(lane, [row.item for row in rows], bucket)
         await self._attempt(lane, rows, bucket, prepared, repaired=repaired)
 
     def _cancelled(self, row: Row[T, R]) -> None:
         """Let go of a row whose caller has left, or whose time was up."""
-        if row in self._rows:
-            del self._rows[row]
+        if self._forget(row):
             self._count_out(row)
 
     def _count_out(self, row: Row[T, R]) -> None:
@@ -270,8 +290,18 @@ class ModelQueue(Generic[T, R]):
         for row in [row for row in self._rows if row.ticket is ticket]:
             self._drop(row, ticket.displaced or InferenceFailed("displaced"), "displaced")
 
+    def _forget(self, row: Row[T, R]) -> bool:
+        """Take a row out of the queue; False where it is not in it."""
+        if row not in self._rows:
+            return False
+        del self._rows[row]
+        self._kinds[row.entry.kind] -= 1
+        if not self._kinds[row.entry.kind]:
+            del self._kinds[row.entry.kind]
+        return True
+
     def _drop(self, row: Row[T, R], error: Exception, why: Why | None = None) -> None:
-        self._rows.pop(row, None)
+        self._forget(row)
         row.fail(error)
         if why:
             self._observer.left(why)

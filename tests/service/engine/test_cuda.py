@@ -34,10 +34,11 @@ class Runtime:
         return 0
 
 
-def test_staging_memory_is_locked_as_long_as_it_is_used() -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_staging_memory_is_locked_as_long_as_it_is_used(dtype: type) -> None:
     runtime = Runtime()
-    pixels = pinned(1, runtime)((2, 8, 8, 3))
-    assert (pixels.shape, pixels.dtype, runtime.devices) == ((2, 8, 8, 3), np.uint8, [1])
+    pixels = pinned(1, runtime)((2, 8, 8, 3), dtype)
+    assert (pixels.shape, pixels.dtype, runtime.devices) == ((2, 8, 8, 3), dtype, [1])
     assert runtime.locked == {pixels.ctypes.data: pixels.nbytes}
     assert pixels.ctypes.data % mmap.PAGESIZE == 0
     part = pixels[1:]
@@ -52,7 +53,7 @@ def test_staging_memory_is_locked_as_long_as_it_is_used() -> None:
 
 @pytest.mark.parametrize("runtime", [None, Runtime(refuses=True)])
 def test_memory_that_cannot_be_locked_serves_all_the_same(runtime: Runtime | None) -> None:
-    pixels = pinned(0, runtime)((1, 8, 8, 3))
+    pixels = pinned(0, runtime)((1, 8, 8, 3), np.uint8)
     pixels[:] = 9
     assert pixels.shape == (1, 8, 8, 3)
     del pixels

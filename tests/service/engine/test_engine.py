@@ -212,20 +212,21 @@ def test_rows_of_the_bundled_model_are_the_same_bit_for_bit_in_any_batch(way: di
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"image": "pixels"}, "the graph's inputs are pixels; expected one called image"),
+        ({"image": "pixels"}, "the graph's inputs are pixels; expected one called image, and one called seed"),
         ({"translation": "out"}, "the graph's outputs are out; expected one called translation"),
         (
             {"element": TensorProto.INT64, "kind": "identity"},
-            r"image is tensor\(int64\); expected tensor\(uint8\)",
+            r"image is tensor\(int64\); expected tensor\(uint8\) or tensor\(uint16\)",
         ),
         ({"input_shape": (1, 8, 8, 3)}, r"input image is \[1, 8, 8, 3\]; expected \[N, height"),
-        ({"input_shape": ("N", "H", "W", 3)}, r"input image is \[N, H, W, 3\]; expected \[N, height"),
+        ({"input_shape": ("N", "H", 8, 3)}, r"input image is \[N, H, 8, 3\]; expected \[N, height"),
+        ({"input_shape": ("N", "H", "W", 3)}, "input's height and width are free, and the file does not say which"),
         ({"input_shape": ("N", 8, 8)}, r"input image is \[N, 8, 8\]; expected \[N, height"),
         ({"metadata": "{"}, "metadata 'lapis': Invalid JSON"),
         ({"metadata": {"format": "lapis-model/9"}}, "metadata 'lapis': format: Input should be 'lapis-model/1'"),
         (
             {"metadata": DESCRIPTION | {"input": {"height": 8, "width": 9, "channels": 3}}},
-            "metadata 'lapis': input is described as height=8 width=9 channels=3, but the graph's is",
+            "metadata 'lapis': input is described as 8 x 9, 3 channels of uint8, but the graph's is 8 x 8, 3 channels of uint8",
         ),
         (
             {"metadata": DESCRIPTION | {"batching": {"buckets": [4, 2]}}},

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from service.engine import bound, lanes, tensorrt
-from service.engine.batch import Prepared
-from service.engine.bound import BoundRuns, Shapes
+from service.engine.batch import Prepared, Sample
+from service.engine.bound import BoundRuns
 from service.engine.buckets import Buckets
-from service.engine.contract import PictureShape
+from service.engine.contract import Contract, PictureShape
 from service.engine.engine import Engine
 from service.engine.lanes import Plan, build_on_gpu, faster
 from service.engine.options import EngineOptions
@@ -19,6 +19,7 @@ from service.engine.placement import Lane, Placement
 from service.engine.session import DeviceUnavailable, open_session
 from service.engine.turnstile import Turnstile
 from service.errors import InferenceFailed, StartupError
+from service.models.metadata import Description
 from tests.service.engine.conftest import Make, grey
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from service.engine.options import GpuMode
     from tests.service.conftest import WriteModel
     from tests.service.engine.conftest import Pixels
+
+BLANK = Sample(grey(0))
+CONTRACT = Contract(PictureShape(8, 8, 3), PictureShape(8, 8, 3), takes_seed=False, description=Description())
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Clocked:
     closed: bool = False
     sizes: list[int] = field(default_factory=list)
 
-    def prepare(self, rows: Sequence[Pixels], bucket: int) -> Prepared:
+    def prepare(self, rows: Sequence[Pixels], bucket: int, seeds: Sequence[int] = ()) -> Prepared:  # noqa: ARG002
         return Prepared(np.stack([*rows, *[rows[-1]] * (bucket - len(rows))]), len(rows))
 
     def discard(self, prepared: Prepared) -> None:
@@ -70,7 +74,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize(("graphs", "sessions", "best"), [(0.1, 0.2, "graphs"), (0.2, 0.1, "sessions")])
 def test_faster_way_is_kept_and_the_other_freed(clock: list[float], graphs: float, sessions: float, best: str) -> None:
     made = {"graphs": Clocked(clock, graphs), "sessions": Clocked(clock, sessions)}
-    mode, runs = faster(made.__getitem__, Buckets((1, 4), padded=True), grey(0))
+    mode, runs = faster(made.__getitem__, Buckets((1, 4), padded=True), BLANK)
     assert (mode, runs) == (best, made[best])
     assert [name for name, one in made.items() if one.closed] == [name for name in made if name != best]
     # Each bucket is recorded before it is timed.
@@ -79,7 +83,7 @@ def test_faster_way_is_kept_and_the_other_freed(clock: list[float], graphs: floa
 
 def test_way_that_does_not_run_is_out(clock: list[float]) -> None:
     made = {"graphs": Clocked(clock, 0.1, fails=True), "sessions": Clocked(clock, 0.9)}
-    assert faster(made.__getitem__, Buckets((1,), padded=True), grey(0)) == ("sessions", made["sessions"])
+    assert faster(made.__getitem__, Buckets((1,), padded=True), BLANK) == ("sessions", made["sessions"])
     assert made["graphs"].closed
 
 
@@ -91,12 +95,12 @@ def test_way_that_cannot_be_made_is_out(clock: list[float]) -> None:
             raise StartupError("not all of the model can be recorded")
         return sessions
 
-    assert faster(make, Buckets((1,), padded=True), grey(0)) == ("sessions", sessions)
+    assert faster(make, Buckets((1,), padded=True), BLANK) == ("sessions", sessions)
 
 
 def test_model_that_runs_in_no_way_says_why(clock: list[float]) -> None:
     with pytest.raises(InferenceFailed, match="cannot be recorded"):
-        faster(lambda _: Clocked(clock, 0.1, fails=True), Buckets((1,), padded=True), grey(0))
+        faster(lambda _: Clocked(clock, 0.1, fails=True), Buckets((1,), padded=True), BLANK)
 
 
 def test_lanes_of_one_thread_share_the_model_and_others_do_not(make: Make) -> None:
@@ -134,9 +138,8 @@ def test_all_lanes_are_driven_alike(
         return Clocked(clock, 0.1 if mode == "sessions" else 0.2)
 
     monkeypatch.setattr(lanes, "build", build)
-    shapes = Shapes(PictureShape(8, 8, 3), PictureShape(8, 8, 3))
-    plan = Plan(Path("model.onnx"), "", shapes, Buckets((1, 2), padded=True), EngineOptions(gpu_mode=gpu_mode))
-    result = build_on_gpu(plan, tuple(Lane(device, 1) for device in devices), grey(0))
+    plan = Plan(Path("model.onnx"), "", CONTRACT, Buckets((1, 2), padded=True), EngineOptions(gpu_mode=gpu_mode))
+    result = build_on_gpu(plan, tuple(Lane(device, 1) for device in devices), BLANK)
     assert made == built
     assert (result.gpu_mode, len(result.lanes)) == (found, len(devices))
 
@@ -166,8 +169,7 @@ def test_recording_a_graph_is_done_alone_and_with_the_first_runs(
 
     monkeypatch.setattr(bound, "gpu", Watched())
     session = open_session(write_model(tmp_path / "model.onnx"), "cpu", 1)
-    shapes = Shapes(PictureShape(8, 8, 3), PictureShape(8, 8, 3))
-    runs = BoundRuns("cpu", {1: session, 2: session}, shapes, lambda shape: np.empty(shape, np.uint8), graphs=True)
+    runs = BoundRuns("cpu", {1: session, 2: session}, CONTRACT, np.empty, graphs=True)
     for bucket in (1, 2):
         for _ in range(runs.settling + 2):
             np.testing.assert_array_equal(runs.run(runs.prepare([grey(5)], bucket)), [grey(250)])

@@ -55,6 +55,18 @@ def test_tensorrt_is_given_the_shapes_that_will_come() -> None:
     assert not any("cache" in name for name in options)
 
 
+def test_where_sizes_vary_no_time_is_spent_on_one() -> None:
+    assert providers("cuda:0", sizes_vary=True)[0][1]["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
+def test_tensorrt_is_ready_for_the_sizes_of_a_model_that_takes_many_and_for_seeds() -> None:
+    picture = PictureShape(256, 128, 3, multiple=4, smallest=64)
+    options = providers("tensorrt:0", profile=Profile(picture, (2, 8), takes_seed=True, longest=2048))[0][1]
+    assert options["trt_profile_min_shapes"] == "image:1x64x64x3,seed:1"
+    assert options["trt_profile_opt_shapes"] == "image:8x256x128x3,seed:8"
+    assert options["trt_profile_max_shapes"] == "image:8x2048x2048x3,seed:8"
+
+
 def test_tensorrt_keeps_what_it_built_where_told() -> None:
     options = providers("tensorrt:0", profile=Profile(PictureShape(8, 8, 3), (1,), fp16=True, cache=Path("/c")))[0][1]
     assert options["trt_fp16_enable"] == "1"

@@ -35,11 +35,11 @@ def picture(height: int, width: int, channels: int) -> Pictures:
     return np.random.default_rng(0).integers(0, 248, (height, width, channels), dtype=np.uint8)
 
 
-def inverted(pictures: Pictures) -> Pictures:
+def inverted(pictures: Pictures, seeds: object = None) -> Pictures:  # noqa: ARG001 (the seam's)
     return ~pictures
 
 
-def as_before(pictures: Pictures) -> Pictures:
+def as_before(pictures: Pictures, seeds: object = None) -> Pictures:  # noqa: ARG001
     return pictures
 
 
@@ -76,11 +76,11 @@ class Machine:
         self.description = Description(
             fingerprint=Fingerprint.model_validate(take(as_before, given, PARITY).model_dump() | kept)
         )
-        self.provider, self.lanes, self.buckets = provider, len(off), (1, 4)
+        self.provider, self.lanes, self.buckets, self.takes_seed = provider, len(off), (1, 4), False
         self.ran: list[tuple[int, int]] = []
         self._off = off
 
-    def prepare(self, lane: int, rows: Sequence[Pictures], bucket: int) -> Sequence[Pictures]:  # noqa: ARG002
+    def prepare(self, lane: int, rows: Sequence[Pictures], bucket: int, seeds: Sequence[int]) -> Sequence[Pictures]:  # noqa: ARG002
         assert len(rows) == bucket
         return rows
 

@@ -6,21 +6,19 @@ from typing import Any
 
 import pytest
 
-from service.engine.contract import PictureShape
 from service.errors import StartupError
-from service.models.metadata import Batching, Description, read_description
+from service.models.metadata import Batching, Described, Description, read_description
 
-SHAPE = PictureShape(4, 6, 3)
 SIDE = {"height": 4, "width": 6, "channels": 3}
 LEAST = {"format": "lapis-model/1", "input": SIDE, "output": SIDE}
 
 
 def read(contents: dict[str, Any]) -> Description:
-    return read_description(Path("m.onnx"), {"lapis": json.dumps(contents)}, SHAPE, SHAPE)
+    return read_description(Path("m.onnx"), {"lapis": json.dumps(contents)})
 
 
 def test_file_without_a_description_says_nothing() -> None:
-    assert read_description(Path("m.onnx"), {"author": "x"}, SHAPE, SHAPE) == Description("", None, Batching())
+    assert read_description(Path("m.onnx"), {"author": "x"}) == Description()
 
 
 def test_text_is_what_the_file_says_but_for_the_pictures() -> None:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 import pytest
 
 from service.errors import CallerLimit, DeadlineExceeded, DeadlineUnreachable, PictureTooLarge, QueueFull
 from service.scheduler.admission import Admission, Bounds, House, Ticket, Wish
+from service.scheduler.kind import Kind
 from service.scheduler.priority import Priority
 
 NOW = 100.0
@@ -17,11 +19,11 @@ HIGH, NORMAL, LOW = Priority
 class Engine:
     """Needs a second for each row, one after the other."""
 
-    def wait(self, rows_ahead: int) -> float:
-        return float(rows_ahead)
+    def wait(self, kind: Kind, ahead: Mapping[Kind, int]) -> float:  # noqa: ARG002 (the seam's)
+        return sum(one.scale * rows for one, rows in ahead.items())
 
-    def service(self, rows: int, rows_ahead: int) -> float:  # noqa: ARG002 (the seam's)
-        return float(rows)
+    def service(self, rows: int, kind: Kind, ahead: Mapping[Kind, int]) -> float:  # noqa: ARG002
+        return rows * kind.scale
 
 
 class Clock:
@@ -101,7 +103,7 @@ def test_refused_caller_is_never_told_to_come_back_at_once() -> None:
 
 
 class Idle(Engine):
-    def service(self, rows: int, rows_ahead: int) -> float:  # noqa: ARG002
+    def service(self, rows: int, kind: Kind, ahead: Mapping[Kind, int]) -> float:  # noqa: ARG002
         return 0.0
 
 
@@ -152,6 +154,15 @@ def test_picture_of_many_rows_counts_for_no_more_than_goes_before() -> None:
             pass
         with pytest.raises(DeadlineUnreachable):
             admission.admit(wish(rows=10, seconds=19.0, priority=LOW)).__enter__()
+
+
+def test_large_rows_need_their_time_and_others_wait_longer_for_them() -> None:
+    admission, large = door(), Kind((1024, 1024), 16.0)
+    with admission.admit(wish()):
+        with pytest.raises(DeadlineUnreachable, match=r"takes 17\.000 s"):
+            admission.admit(wish(kind=large, seconds=16.5)).__enter__()
+        with admission.admit(wish(kind=large)), pytest.raises(DeadlineUnreachable, match=r"takes 18\.000 s"):
+            admission.admit(wish(seconds=17.5, priority=LOW)).__enter__()
 
 
 def test_many_rows_need_their_time() -> None:

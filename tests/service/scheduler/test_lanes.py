@@ -17,6 +17,7 @@ from service.errors import (
 )
 from service.scheduler.admission import Admission, Bounds, House, Ticket, Wish
 from service.scheduler.cost import CostModel
+from service.scheduler.kind import USUAL
 from service.scheduler.lanes import Lanes
 from service.scheduler.policy import Rules
 from service.scheduler.priority import Priority
@@ -354,10 +355,10 @@ async def test_forecast_counts_what_runs_what_waits_and_what_others_may_take() -
         tasks = await model.submitted(1)
         await model.engine.started.acquire()
         tasks += await model.submitted(2, 3)
-        assert model.queue.wait(2) == pytest.approx(1 + 2)
+        assert model.queue.wait(USUAL, {USUAL: 2}) == pytest.approx(1 + 2)
         tasks += await other.submitted(*range(10))
-        assert model.queue.wait(2) == pytest.approx(1 + 2 + 3), "the other model gets no more than we do"
-        assert other.queue.wait(0) == pytest.approx(1 + 1)
+        assert model.queue.wait(USUAL, {USUAL: 2}) == pytest.approx(1 + 2 + 3), "the other model gets no more than we do"
+        assert other.queue.wait(USUAL, {}) == pytest.approx(1 + 1)
         for one in (model, other):
             one.engine.gate.set()
         await asyncio.wait(tasks)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.scheduler.kind import USUAL, Kind
 from service.scheduler.policy import PATIENCE, Entry, Plan, Rules, Situation, fairest, order, plan
 from service.scheduler.priority import Priority
 
@@ -22,8 +23,8 @@ class Costs:
     def __init__(self, base: float = 0.0, per_row: float = 0.0) -> None:
         self.base, self.per_row = base, per_row
 
-    def seconds(self, size: int) -> float:
-        return self.base + self.per_row * size
+    def seconds(self, size: int, kind: Kind = USUAL) -> float:
+        return self.base + self.per_row * size * kind.scale
 
 
 FREE = Costs()
