@@ -1,6 +1,6 @@
 """Answers kept for when they are asked for again, where models are deterministic.
 
-An answer depends on the model, on the decoded pixels and on the options; its key is a hash over all three. Two files
+An answer depends on the model, on the decoded pixels and on the options, the seed among them; its key is a hash over all three. Two files
 with the same pixels share an answer, and a model's new version has none of the old one's.
 """
 
@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from cachetools import LRUCache
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.uint8]
+    from service.engine.contract import Pixels
 
 T = TypeVar("T")
 

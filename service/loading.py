@@ -12,9 +12,10 @@ from service.engine.placement import place
 from service.errors import InferenceFailed, StartupError
 from service.models import fingerprint
 from service.models.registry import LoadedModel
-from service.runner import EngineRunner
+from service.runner import EngineRunner, kind_of
 from service.scheduler.admission import Admission, Bounds, House
 from service.scheduler.cost import CostModel
+from service.scheduler.kind import USUAL
 from service.scheduler.lanes import Lanes
 from service.scheduler.policy import PATIENCE, Rules
 from service.scheduler.queueing import ModelQueue
@@ -24,16 +25,13 @@ from service.telemetry.metrics import QueueSample
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from service.engine.contract import Pixels
     from service.engine.placement import Placement
     from service.models.repository import ModelFile
     from service.runner import Work
+    from service.scheduler.kind import Kind
     from service.settings import ServeSettings
     from service.telemetry.metrics import Metrics, ModelMetrics, Why
-
-    Pixels = NDArray[np.uint8]
 
 # Metrics of the costs are written at most this often, in seconds.
 _TELL_COSTS = 1.0
@@ -67,8 +65,8 @@ class Loader:
         async with self._one_at_a_time:
             loop = asyncio.get_running_loop()
             placement = self._placement or await self._place(file)
-            engine, seconds = await loop.run_in_executor(self._loading, self._warm, file, placement)
-        return self._join(file, engine, CostModel(seconds), on_sound)
+            engine, costs = await loop.run_in_executor(self._loading, self._warm, file, placement)
+        return self._join(file, engine, costs, on_sound)
 
     async def unload(self, loaded: LoadedModel) -> None:
         """Wait until what was admitted is answered, then free the engine."""
@@ -96,11 +94,13 @@ class Loader:
         self._placed.set()
         return placement
 
-    def _warm(self, file: ModelFile, placement: Placement) -> tuple[Engine, dict[int, float]]:
+    def _warm(self, file: ModelFile, placement: Placement) -> tuple[Engine, CostModel]:
         engine = Engine(file.path, placement, self._settings.engine_options)
         try:
-            seconds = engine.warm_up()
+            costs = CostModel(engine.warm_up())
             fingerprint.check(engine)
+            for size, seconds in engine.try_other_sizes(costs.seconds(1)).items():
+                costs.observe(1, seconds, kind_of(engine.input, *size))
         except InferenceFailed as error:
             engine.close()
             cause = " ".join(str(error.__cause__ or error).split())
@@ -108,7 +108,7 @@ class Loader:
         except StartupError as error:
             engine.close()
             raise StartupError(f"{file.path}: {error}") from error
-        return engine, seconds
+        return engine, costs
 
     def _join(self, file: ModelFile, engine: Engine, costs: CostModel, on_sound: Callable[[bool], None]) -> LoadedModel:
         """Put the model's queue in front of the lanes, and a door in front of the queue."""
@@ -119,16 +119,22 @@ class Loader:
         )
         delay = engine.max_queue_delay if settings.max_queue_delay == "auto" else settings.max_queue_delay
         rules = Rules(engine.buckets, delay, settings.priority_ageing)
-        queue: ModelQueue[Work, Pixels] = ModelQueue(runner, costs, rules, _Teller(metrics))
+        queue: ModelQueue[Work, Pixels] = ModelQueue(runner, costs, rules, _Teller(metrics), kind_of=_kinds(engine))
         self._lanes.add(queue)
         bounds = Bounds(settings.max_queue, settings.max_queue_bytes)
         admission = Admission(bounds, self._house, queue, PATIENCE * settings.priority_ageing)
         nbytes = engine.input.nbytes
         metrics.loaded(
             engine.provider,
-            lambda: QueueSample(queue.depth, queue.depth * nbytes, admission.requests, admission.bytes),
+            lambda: QueueSample(queue.depth, round(queue.weight * nbytes), admission.requests, admission.bytes),
         )
         return LoadedModel(engine, queue, admission, engine.buckets[-1])
+
+
+def _kinds(engine: Engine) -> Callable[[Work], Kind]:
+    """Return what tells of which kind a picture is: of a model of one size all are alike."""
+    shape = engine.input
+    return (lambda work: kind_of(shape, *work.pixels.shape[:2])) if shape.any_size else (lambda _: USUAL)
 
 
 class _Teller:

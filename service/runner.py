@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 from service.errors import EngineBroken, EngineLost, InferenceFailed, StartupError
+from service.scheduler.kind import USUAL, Kind
 from service.telemetry import tracing
 from service.telemetry.logs import log
 
@@ -14,15 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Executor
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from service.engine.contract import PictureShape, Pixels
     from service.engine.engine import Engine, Prepared
     from service.models.repository import ModelFile
     from service.telemetry.metrics import ModelMetrics
     from service.telemetry.tracing import Link
-
-    Pixels = NDArray[np.uint8]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -33,10 +30,21 @@ _PAUSES = (0.0, 1.0, 5.0, 15.0)
 
 @dataclass(frozen=True)
 class Work:
-    """A picture at the model's size, [H, W, C], and the trace of the request that it belongs to."""
+    """A picture at a size that the model takes, [H, W, C], the trace of the request that it belongs to, and its seed.
+
+    The seed is of use to models that take one only.
+    """
 
     pixels: Pixels
     link: Link | None = None
+    seed: int = 0
+
+
+def kind_of(shape: PictureShape, height: int, width: int) -> Kind:
+    """Return the kind of pictures of that size: the usual one is the size that the model was made for."""
+    if (height, width) == (shape.height, shape.width):
+        return USUAL
+    return Kind((height, width), height * width / (shape.height * shape.width))
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,8 @@ class EngineRunner:
         return True
 
     def _prepared(self, lane: int, work: Sequence[Work], bucket: int) -> Prepared:
-        return self._engine.prepare(lane, [one.pixels for one in work], bucket)
+        seeds = [one.seed for one in work] if self._engine.takes_seed else ()
+        return self._engine.prepare(lane, [one.pixels for one in work], bucket, seeds)
 
     def _infer(self, lane: int, job: Job) -> Sequence[Pixels]:
         return self._engine.run(lane, job.prepared or self._prepared(lane, job.work, job.bucket))

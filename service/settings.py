@@ -130,6 +130,11 @@ class ServeSettings(CommandSettings):
     max_picture_bytes: PositiveInt = Field(32 * MIB, description="largest picture file accepted, in bytes")
     max_picture_side: PositiveInt = Field(16384, description="longest side of a picture accepted, in pixels")
     max_picture_pixels: PositiveInt = Field(33_554_432, description="most pixels of a picture accepted")
+    max_model_pixels: PositiveInt = Field(
+        2_097_152,
+        description="most pixels of a picture as it is given to a model that takes any size; the size that it was made "
+        "for is always accepted",
+    )
 
     # How it ends, and what it tells.
     grace_period: float = Field(
@@ -193,7 +198,7 @@ class ServeSettings(CommandSettings):
     @property
     def limits(self) -> Limits:
         """What a picture may measure."""
-        return Limits(self.max_picture_bytes, self.max_picture_side, self.max_picture_pixels)
+        return Limits(self.max_picture_bytes, self.max_picture_side, self.max_picture_pixels, self.max_model_pixels)
 
     @property
     def max_message_bytes(self) -> int:
@@ -217,4 +222,5 @@ class ServeSettings(CommandSettings):
             buckets=() if self.buckets == "auto" else tuple(sorted({int(size) for size in self.buckets.split(",")})),
             engine_cache=self.engine_cache,
             tensorrt_fp16=self.tensorrt_fp16,
+            max_model_pixels=self.max_model_pixels,
         )

@@ -14,14 +14,9 @@ from service.picture.tile import blend_bytes, cut
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from service.engine.contract import PictureShape
+    from service.engine.contract import PictureShape, Pixels
     from service.picture.tile import Blender, TilePlan
     from service.scheduler.queueing import Answer
-
-    Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -37,8 +32,9 @@ class Tiled:
 def tiling_bytes(plan: TilePlan, given: PictureShape, made: PictureShape, window: int) -> int:
     """Return the bytes that a picture holds on its way by tiles: itself, those in hand, and what is made of them."""
     in_hand = min(window, plan.count) * (given.nbytes + made.nbytes)
-    picture = plan.rows.length * plan.columns.length * given.channels
-    return picture + in_hand + blend_bytes(plan, made.height / given.height, made.width / given.width, made.channels)
+    scales = made.height / given.height, made.width / given.width
+    picture = given.nbytes_at(plan.rows.length, plan.columns.length)
+    return picture + in_hand + blend_bytes(plan, *scales, made.channels, made.dtype)
 
 
 async def translate_tiles(

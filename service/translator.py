@@ -9,30 +9,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.cache import AnswerCache
-from service.errors import DeadlineExceeded
+from service.errors import DeadlineExceeded, InvalidPicture, InvalidRequest, PictureTooLarge
 from service.picture.decode import check, decode, from_raw
 from service.picture.encode import Format, check_output, check_size, encode
 from service.picture.fit import Box, Fit, Placement, fit, restore
+from service.picture.size import target_size
 from service.picture.tile import Blender, plan_tiles
-from service.runner import Work
+from service.runner import Work, kind_of
 from service.scheduler.admission import Wish
 from service.scheduler.priority import Priority
 from service.telemetry import tracing
 from service.tiling import tiling_bytes, translate_tiles
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from service.codec import Codec
-    from service.engine.contract import PictureShape
+    from service.engine.contract import Pixels, Samples
     from service.engine.engine import Engine
     from service.models.registry import LoadedModel, ModelVersion
     from service.picture.limits import Limits
     from service.scheduler.admission import Ticket
     from service.telemetry.metrics import Metrics
-
-    Pixels = NDArray[np.uint8]
 
 _TOO_LATE = "the deadline passed before the picture was done"
 # Seconds that an answer still needs before it is on its way.
@@ -41,22 +37,21 @@ _LAST_STEP = 0.001
 
 @dataclass(frozen=True)
 class RawPicture:
-    """Bare pixels: unsigned bytes, row by row, the channels of a pixel side by side."""
+    """Bare pixels: samples row by row, the channels of a pixel side by side; those of 16 bits are little-endian."""
 
     data: bytes
     height: int
     width: int
     channels: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        return self.height, self.width, self.channels
+    dtype: Samples = "uint8"
 
 
 @dataclass(frozen=True)
 class Order:
-    """A picture, an encoded file or bare pixels, and what is wanted of it; `deadline` is on the monotonic clock."""
+    """A picture, an encoded file or bare pixels, and what is wanted of it; `deadline` is on the monotonic clock.
+
+    `seed` is None where the caller gave none.
+    """
 
     picture: bytes | RawPicture
     fit: Fit
@@ -66,6 +61,7 @@ class Order:
     deadline: float = math.inf
     priority: Priority = Priority.NORMAL
     caller: str = ""
+    seed: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -86,7 +82,10 @@ class Timings:
 
 @dataclass(frozen=True)
 class Translation:
-    """The picture in the format that was asked for, its dimensions in pixels, and how it came to be."""
+    """The picture in the format that was asked for, its dimensions in pixels, and how it came to be.
+
+    `seed` is what the noise came from, and None where the model takes none.
+    """
 
     data: bytes
     height: int
@@ -95,6 +94,7 @@ class Translation:
     timings: Timings
     cached: bool = False
     tiles: int = 1
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,8 @@ class Translator:
         timings = Timings(
             decoded - started, inferred.queue, inferred.infer, time.monotonic() - ready, inferred.batch_size
         )
-        made = Translation(data, height, width, channels, timings, tiles=inferred.tiles)
+        seed = (order.seed or 0) if loaded.engine.takes_seed else None
+        made = Translation(data, height, width, channels, timings, tiles=inferred.tiles, seed=seed)
         if self._cache and key:
             self._cache.put(key, made, len(data))
         return made
@@ -158,25 +159,29 @@ class Translator:
 
         This costs microseconds. What can be refused without decoding is refused here.
         """
-        given, made = loaded.engine.input, loaded.engine.output
-        check_output(order.format, order.quality, made.channels)
+        engine = loaded.engine
+        given, made = engine.input, engine.output
+        check_output(order.format, order.quality, made.channels, made.dtype)
+        if order.seed is not None and not engine.takes_seed:
+            raise InvalidRequest(f"seed is {order.seed}, but the model takes none: it was exported without its noise")
         sent = order.picture if isinstance(order.picture, RawPicture) else check(order.picture, self._limits)
         self._limits.check_sides(sent.height, sent.width)
-        answer = sent.height * sent.width * made.channels if order.at_input_size else made.nbytes
-        rows, nbytes = 1, order.nbytes + given.nbytes + answer
+        size = _foreseen_size(order, sent.height, sent.width, engine, self._limits)
+        answer = (sent.height, sent.width) if order.at_input_size else engine.contract.made_size(*size)
+        rows, nbytes = 1, order.nbytes + given.nbytes_at(*size) + made.nbytes_at(*answer)
         if order.fit is Fit.TILE:
             # Its orientation, which may swap the sides, is read when it is decoded.
             sizes = {(sent.height, sent.width), (sent.width, sent.height)}
             plans = [plan_tiles(*size, given.height, given.width) for size in sizes]
             rows = max(plan.count for plan in plans)
             nbytes += max(tiling_bytes(plan, given, made, _window(loaded)) for plan in plans)
-        return Wish(nbytes, rows, order.priority, order.deadline, order.caller)
+        return Wish(nbytes, rows, order.priority, order.deadline, order.caller, kind_of(given, *size))
 
     async def _decoded(self, order: Order, engine: Engine) -> tuple[Pixels, Placement]:
         sent = order.picture if isinstance(order.picture, RawPicture) else check(order.picture, self._limits)
-        if isinstance(sent, RawPicture) and sent.shape == _shape(engine.input):
-            return _decode(order, engine.input, self._limits)  # a view of the bytes: a thread would cost more
-        return await self._codec.run(lambda: _decode(order, engine.input, self._limits), sent.height * sent.width)
+        if isinstance(sent, RawPicture) and _is_as_given(sent, order.fit, engine, self._limits):
+            return _decode(order, engine, self._limits)  # a view of the bytes: a thread would cost more
+        return await self._codec.run(lambda: _decode(order, engine, self._limits), sent.height * sent.width)
 
     async def _encoded(self, made: Pixels, order: Order, placement: Placement) -> tuple[bytes, tuple[int, int, int]]:
         if order.format is Format.RAW and not order.at_input_size and order.fit is not Fit.TILE:
@@ -185,21 +190,21 @@ class Translator:
         return await self._codec.run(lambda: _encode(made, order, placement), height * width)
 
     async def _inferred(self, loaded: LoadedModel, order: Order, picture: Pixels, ticket: Ticket) -> _Inferred:
-        link = tracing.link()
+        link, seed = tracing.link(), order.seed or 0
         if order.fit is not Fit.TILE:
-            answer = await loaded.queue.submit(Work(picture, link), ticket)
+            answer = await loaded.queue.submit(Work(picture, link, seed), ticket)
             return _Inferred(answer.result, answer.queue_seconds, answer.infer_seconds, answer.batch_size)
         given, made = loaded.engine.input, loaded.engine.output
         height, width = picture.shape[:2]
         plan = plan_tiles(height, width, given.height, given.width)
-        blender = Blender(plan, made.height / given.height, made.width / given.width, made.channels)
+        blender = Blender(plan, made.height / given.height, made.width / given.width, made.channels, made.dtype)
         check_size(order.format, *((height, width) if order.at_input_size else blender.result().shape[:2]))
         ticket.rows_left = plan.count
         tiled = await translate_tiles(
             picture,
             plan,
             blender,
-            lambda tile: loaded.queue.submit(Work(tile, link), ticket),
+            lambda tile: loaded.queue.submit(Work(tile, link, seed), ticket),
             in_thread=self._codec.run,
             window=_window(loaded),
         )
@@ -210,7 +215,7 @@ class Translator:
         if self._cache is None:
             return None
         size = (placement.source, placement.target) if order.at_input_size else ()
-        options = order.fit, order.format, order.quality, size
+        options = order.fit, order.format, order.quality, size, order.seed or 0
         return await self._codec.run(lambda: AnswerCache.key(engine.digest, picture, *options), picture.size)
 
     def _known(self, model: ModelVersion, key: bytes | None) -> Translation | None:
@@ -226,23 +231,60 @@ def _window(loaded: LoadedModel) -> int:
     return 2 * loaded.max_batch_size * loaded.queue.lanes.count
 
 
-def _shape(model: PictureShape) -> tuple[int, int, int]:
-    return model.height, model.width, model.channels
+def _size_given(how: Fit, height: int, width: int, engine: Engine, limits: Limits) -> tuple[int, int]:
+    """Return the size at which a picture of height x width is given to the model.
+
+    Raises InvalidPicture when the fit is NONE and the model does not take that size, and PictureTooLarge.
+    """
+    given = engine.input
+    size = target_size(how, height, width, given)
+    if size != (given.height, given.width):
+        limits.check_model_size(*size)
+        if max(size) > engine.longest_side:
+            raise PictureTooLarge(
+                f"the model would be given {size[1]:,} x {size[0]:,} pixels; sides of at most {engine.longest_side:,} "
+                "are accepted where TensorRT runs it"
+            )
+    return size
 
 
-def _decode(order: Order, model: PictureShape, limits: Limits) -> tuple[Pixels, Placement]:
-    picture = order.picture
+def _foreseen_size(order: Order, height: int, width: int, engine: Engine, limits: Limits) -> tuple[int, int]:
+    """Return the size as `_size_given` does, from what the header says: a file's orientation may yet swap the sides."""
+    try:
+        return _size_given(order.fit, height, width, engine, limits)
+    except InvalidPicture:
+        if isinstance(order.picture, RawPicture) or not engine.input.accepts(width, height):
+            raise
+        return width, height
+
+
+def _is_as_given(sent: RawPicture, how: Fit, engine: Engine, limits: Limits) -> bool:
+    """Return whether bare pixels are what the model is given, byte for byte."""
+    given, size = engine.input, (sent.height, sent.width)
+    return (sent.channels, sent.dtype) == (given.channels, given.dtype) and (
+        _size_given(how, *size, engine, limits) == size
+    )
+
+
+def _decode(order: Order, engine: Engine, limits: Limits) -> tuple[Pixels, Placement]:
+    picture, given = order.picture, engine.input
     if isinstance(picture, RawPicture):
+        sides = picture.height, picture.width, picture.channels
         pixels = from_raw(
-            picture.data, picture.height, picture.width, picture.channels, model_channels=model.channels, limits=limits
+            picture.data,
+            *sides,
+            model_channels=given.channels,
+            limits=limits,
+            dtype=picture.dtype,
+            model_dtype=given.dtype,
         )
     else:
-        pixels = decode(picture, model.channels, limits)
+        pixels = decode(picture, given.channels, limits, given.dtype)
+    height, width = pixels.shape[:2]
     if order.fit is Fit.TILE:
-        height, width = pixels.shape[:2]
         whole = Box(0, 0, height, width)
         return pixels, Placement(whole, whole, height, width)
-    return fit(pixels, model.height, model.width, order.fit)
+    return fit(pixels, *_size_given(order.fit, height, width, engine, limits), order.fit, at_scale=given.any_size)
 
 
 def _encode(translation: Pixels, order: Order, placement: Placement) -> tuple[bytes, tuple[int, int, int]]:

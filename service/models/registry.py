@@ -12,16 +12,12 @@ from service.models.labels import LATEST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from service.engine.contract import Pixels
     from service.engine.engine import Engine
     from service.models.repository import ModelFile
     from service.runner import Work
     from service.scheduler.admission import Admission
     from service.scheduler.queueing import ModelQueue
-
-    Pixels = NDArray[np.uint8]
 
 
 class State(Enum):

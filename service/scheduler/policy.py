@@ -133,9 +133,7 @@ def order(queue: Sequence[Entry], alive: Sequence[int], rules: Rules, situation:
     class, the third behind their second, and so on: no picture crowds out another by being large.
     """
     now, ageing = situation.now, rules.ageing
-    ranks = [
-        (_class(entry, now, ageing), entry.due, position) for position in alive for entry in (queue[position],)
-    ]
+    ranks = [(_class(entry, now, ageing), entry.due, position) for position in alive for entry in (queue[position],)]
     if any(queue[position].owner for position in alive):
         seen = Counter(situation.running)
         rounds = []

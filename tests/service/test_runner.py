@@ -24,13 +24,14 @@ class Engine:
     """Inverts pictures; fails on BAD, and on all while it is broken; `cures` says which rebuilds help."""
 
     stages = False
+    takes_seed = False
 
     def __init__(self, *cures: bool) -> None:
         self.broken = False
         self.cures = list(cures)
         self.discarded: list[Prepared] = []
 
-    def prepare(self, lane: int, rows: Sequence[Pixels], bucket: int) -> Prepared:  # noqa: ARG002
+    def prepare(self, lane: int, rows: Sequence[Pixels], bucket: int, seeds: Sequence[int]) -> Prepared:  # noqa: ARG002
         return Prepared(np.stack([*rows, *[rows[-1]] * (bucket - len(rows))]), len(rows))
 
     def discard(self, lane: int, prepared: Prepared) -> None:  # noqa: ARG002

@@ -357,7 +357,9 @@ async def test_forecast_counts_what_runs_what_waits_and_what_others_may_take() -
         tasks += await model.submitted(2, 3)
         assert model.queue.wait(USUAL, {USUAL: 2}) == pytest.approx(1 + 2)
         tasks += await other.submitted(*range(10))
-        assert model.queue.wait(USUAL, {USUAL: 2}) == pytest.approx(1 + 2 + 3), "the other model gets no more than we do"
+        assert model.queue.wait(USUAL, {USUAL: 2}) == pytest.approx(1 + 2 + 3), (
+            "the other model gets no more than we do"
+        )
         assert other.queue.wait(USUAL, {}) == pytest.approx(1 + 1)
         for one in (model, other):
             one.engine.gate.set()
