@@ -1,7 +1,7 @@
 """Answers kept for when they are asked for again, where models are deterministic.
 
-An answer depends on the model, on the decoded pixels and on the options, the seed among them; its key is a hash over all three. Two files
-with the same pixels share an answer, and a model's new version has none of the old one's.
+An answer depends on the model, on the decoded pixels and on the options, the seed among them; its key is a hash over
+all of that. Two files with the same pixels share an answer, and a model's new version has none of the old one's.
 """
 
 from __future__ import annotations

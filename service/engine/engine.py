@@ -40,8 +40,8 @@ class Engine:
 
     On one lane `prepare`, `discard` and one `run` may go on at the same time. `buckets` are the sizes that a run may
     have, ascending; `max_queue_delay`, in seconds, is what the model's metadata ask for. `gpu_mode` says how a CUDA
-    device is driven ("graphs" or "sessions"), and is "" elsewhere and for models of any size. `digest` is the SHA-256 of
-    the file, in hexadecimal.
+    device is driven ("graphs" or "sessions"), and is "" elsewhere and for models of any size. `digest` is the SHA-256
+    of the file, in hexadecimal.
     """
 
     def __init__(self, path: Path, placement: Placement, options: EngineOptions) -> None:

@@ -38,7 +38,8 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """Load the model onto a device ("cpu", "cuda:0", "tensorrt:1"); `threads` is the number of CPU threads of a run.
 
-    `sizes_vary` is for models that take pictures of any size. Raises StartupError when the file is no model, and DeviceUnavailable when it would run elsewhere.
+    `sizes_vary` is for models that take pictures of any size. Raises StartupError when the file is no model, and
+    DeviceUnavailable when it would run elsewhere.
     """
     wanted = wanted_provider(device)
     if wanted != CPU:

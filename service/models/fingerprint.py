@@ -2,8 +2,8 @@
 
 The pictures are PNG files, of 16 bits where the model's samples are: grey for one channel, RGB for three, and for any
 other number grey with the channels one below the other. They have the size that the model was made for; a model that
-takes seeds was given 0. Of a large model every k-th row and column is kept, k odd, so that every phase of its upsampling is
-seen; what went in was the kept picture, each pixel repeated k times in both directions and cut to size.
+takes seeds was given 0. Of a large model every k-th row and column is kept, k odd, so that every phase of its upsampling
+is seen; what went in was the kept picture, each pixel repeated k times in both directions and cut to size.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def _compare(made: Pixels, expected: Pixels, accepted: float, *, exact: bool) ->
     largest, mean = float(distance.max()), float(distance.mean())
     if largest > (accepted if exact else accepted * _SLACK) or (not exact and mean > accepted / 2):
         raise StartupError(
-            f"the picture that the model was exported with comes out up to {largest:.4g} of 255 levels off, {mean:.2f} on "
-            f"average, where {accepted:g} are accepted on the CPU: the file is damaged, or it is computed wrongly here"
+            f"the picture that the model was exported with comes out up to {largest:.4g} of 255 levels off, "
+            f"{mean:.2f} on average, where {accepted:g} are accepted on the CPU: the file is damaged, or it is "
+            "computed wrongly here"
         )
 
 

@@ -26,8 +26,8 @@ _SETTLED = 5
 class CostModel:
     """Seconds of a run by its size: an exponentially weighted mean for every size seen, and a line through them.
 
-    The line, `base + per_row * size`, tells the cost of sizes that have not run yet, and what rows of another kind cost:
-    as much as usual ones of the same total scale, times a factor that is learned for scales like theirs.
+    The line, `base + per_row * size`, tells the cost of sizes that have not run yet, and what rows of another kind
+    cost: as much as usual ones of the same total scale, times a factor that is learned for scales like theirs.
     """
 
     def __init__(self, measured: Mapping[int, float]) -> None:

@@ -107,6 +107,7 @@ class ModelQueue(Generic[T, R]):
         rules: Rules,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
+        *,
         kind_of: Callable[[T], Kind] = lambda _: USUAL,
     ) -> None:
         self.runner = runner

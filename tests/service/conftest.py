@@ -54,6 +54,7 @@ class WriteModel(Protocol):
         *,
         input_shape: tuple[int | str, ...] = ("N", SIDE, SIDE, 3),
         metadata: Mapping[str, Any] | str | None = None,
+        element: int = TensorProto.UINT8,
         **names: str,
     ) -> Path: ...
 
@@ -156,7 +157,11 @@ class Png(Protocol):
 
 @pytest.fixture(scope="session")
 def write_model() -> WriteModel:
-    """Writes a model: identity, invert, picky (fails on pixels of 255), broken (on all) or slow (when bright)."""
+    """Writes a model: identity, invert, picky (fails on pixels of 255), broken (on all) or slow (when bright).
+
+    And soften, whose pixels see their neighbours, at half the size and back; tint, which adds a row's seed to it; and
+    stuck, which works at 8 x 8 alone, whatever it says.
+    """
 
     def write(
         path: Path,
@@ -170,7 +175,8 @@ def write_model() -> WriteModel:
     ) -> Path:
         nodes, weights = _KINDS[kind](image, translation)
         shapes = [helper.make_tensor_value_info(name, element, input_shape) for name in (image, translation)]
-        graph = helper.make_graph(nodes, kind, shapes[:1], shapes[1:], weights)
+        seeds = [helper.make_tensor_value_info("seed", TensorProto.INT64, ["N"])] * (kind == "tint")
+        graph = helper.make_graph(nodes, kind, shapes[:1] + seeds, shapes[1:], weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
         if metadata is not None:
             text = metadata if isinstance(metadata, str) else json.dumps(metadata)
@@ -238,7 +244,67 @@ def _slow(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx
     return nodes, [matrix, numpy_helper.from_array(np.array(ROUNDS, dtype=np.int64), "rounds")]
 
 
-_KINDS = {"identity": _identity, "invert": _invert, "picky": _picky, "broken": _broken, "slow": _slow}
+def _soften(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Convolve down to half the size and back, as a network does that takes multiples of 2."""
+    kernel = np.zeros((3, 3, 4, 4), np.float32)
+    kernel[range(3), range(3)] = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+    nodes = [
+        helper.make_node("Cast", [image], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["levels"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "kernel"], ["half"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("ConvTranspose", ["half", "kernel"], ["full"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Transpose", ["full"], ["pixels"], perm=[0, 2, 3, 1]),
+        helper.make_node("Round", ["pixels"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], [translation], to=TensorProto.UINT8),
+    ]
+    return nodes, [numpy_helper.from_array(kernel, "kernel")]
+
+
+def _tint(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    nodes = [
+        helper.make_node("Unsqueeze", ["seed", "axes"], ["seeds"]),
+        helper.make_node("Cast", [image], ["levels"], to=TensorProto.INT64),
+        helper.make_node("Add", ["levels", "seeds"], ["sum"]),
+        helper.make_node("Mod", ["sum", "range"], ["rest"]),
+        helper.make_node("CastLike", ["rest", image], [translation]),
+    ]
+    axes, range_ = np.array([1, 2, 3], np.int64), np.array(256, np.int64)
+    return nodes, [numpy_helper.from_array(axes, "axes"), numpy_helper.from_array(range_, "range")]
+
+
+def _stuck(image: str, translation: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Multiply all values of a picture with a square matrix, as a network with a fully connected layer does."""
+    flat, matrix = np.array([0, -1], np.int64), np.eye(SIDE * SIDE * 3, dtype=np.float32)
+    nodes = [
+        helper.make_node("Shape", [image], ["shape"]),
+        helper.make_node("Cast", [image], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["levels", "flat"], ["values"]),
+        helper.make_node("MatMul", ["values", "matrix"], ["same"]),
+        helper.make_node("Reshape", ["same", "shape"], ["picture"]),
+        helper.make_node("Cast", ["picture"], [translation], to=TensorProto.UINT8),
+    ]
+    return nodes, [numpy_helper.from_array(flat, "flat"), numpy_helper.from_array(matrix, "matrix")]
+
+
+_KINDS = {
+    "identity": _identity,
+    "invert": _invert,
+    "picky": _picky,
+    "broken": _broken,
+    "slow": _slow,
+    "soften": _soften,
+    "tint": _tint,
+    "stuck": _stuck,
+}
+FREE = ("N", "H", "W", 3)
+
+
+def described(
+    height: int = SIDE, width: int = SIDE, channels: int = 3, *, noise: str = "off", **side: object
+) -> dict[str, object]:
+    """Returns what export writes of a model whose answers are as large as its pictures."""
+    shape = {"height": height, "width": width, "channels": channels, **side}
+    return {"format": "lapis-model/1", "input": shape, "output": shape, "noise": noise}
 
 
 @pytest.fixture

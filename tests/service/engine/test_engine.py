@@ -226,7 +226,7 @@ def test_rows_of_the_bundled_model_are_the_same_bit_for_bit_in_any_batch(way: di
         ({"metadata": {"format": "lapis-model/9"}}, "metadata 'lapis': format: Input should be 'lapis-model/1'"),
         (
             {"metadata": DESCRIPTION | {"input": {"height": 8, "width": 9, "channels": 3}}},
-            "metadata 'lapis': input is described as 8 x 9, 3 channels of uint8, but the graph's is 8 x 8, 3 channels of uint8",
+            "input is described as 8 x 9, 3 channels of uint8, but the graph's is 8 x 8, 3 channels of uint8",
         ),
         (
             {"metadata": DESCRIPTION | {"batching": {"buckets": [4, 2]}}},

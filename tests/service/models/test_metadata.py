@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.errors import StartupError
-from service.models.metadata import Batching, Described, Description, read_description
+from service.models.metadata import Batching, Description, read_description
 
 SIDE = {"height": 4, "width": 6, "channels": 3}
 LEAST = {"format": "lapis-model/1", "input": SIDE, "output": SIDE}
