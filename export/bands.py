@@ -68,7 +68,7 @@ def _read_other(file: Path) -> Picture:
 
 def _in_order(picture: Picture) -> Picture:
     """Turns OpenCV's B, G, R into R, G, B."""
-    return {3: picture[..., ::-1], 4: picture[..., [2, 1, 0, 3]]}[picture.shape[2]] if picture.shape[2] > 2 else picture
+    return picture if picture.shape[2] < 3 else picture[..., [2, 1, 0, 3][: picture.shape[2]]]
 
 
 def _is_grey(picture: Picture) -> bool:

@@ -12,15 +12,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from export.metadata import BatchInvariance, Figures, Fingerprint, Metadata, Parity, PictureSpec
+    from export.metadata import (
+        BatchInvariance,
+        Data,
+        Figures,
+        Fingerprint,
+        Graph,
+        Metadata,
+        Parity,
+        PictureSpec,
+        StatisticsChoice,
+    )
+
+UNKNOWN = "not stated"
 
 
 def describe(path: Path, *, as_json: bool) -> str:
     """Returns the metadata of a model file as a table of two columns, or as JSON; pictures in it by their sizes."""
     metadata = read(path)
-    if as_json:
-        return _json(metadata)
-    table = list(_table(metadata))
+    return _json(metadata) if as_json else columns(list(_table(metadata)))
+
+
+def columns(table: list[tuple[str, str]]) -> str:
+    """Returns lines of a name and what there is to tell of it, the latter one below the other."""
     width = max(len(name) for name, _ in table)
     return "\n".join(f"{name:{width}}  {value}" for name, value in table)
 
@@ -28,14 +42,51 @@ def describe(path: Path, *, as_json: bool) -> str:
 def parity(figures: Parity) -> str:
     """Tells in a phrase how far the model is from PyTorch."""
     return (
-        f"at most {figures.max_difference} of 255 levels from PyTorch, {figures.mean_difference:g} on average, "
-        f"over {figures.pictures} pictures ({figures.provider})"
+        f"at most {figures.max_difference:g} of 255 levels from PyTorch, {figures.mean_difference:g} on average"
+        f"{', PSNR ' + decibels(figures.psnr) if _has_psnr(figures) else ''}, over {figures.pictures} pictures "
+        f"({figures.provider})"
     )
 
 
 def rows(figures: BatchInvariance) -> str:
     """Tells in a phrase how much a batch changes a picture's translation."""
-    return f"{figures.max_difference} levels between batches of {', '.join(map(str, figures.batch_sizes))}"
+    return f"{figures.max_difference:g} levels between batches of {', '.join(map(str, figures.batch_sizes))}"
+
+
+def figures(found: Figures | None) -> str:
+    """Tells in a phrase how good pictures are on held-out pairs."""
+    if found is None:
+        return "not measured"
+    return f"L1 {found.l1:.4f}, PSNR {decibels(found.psnr)}, SSIM {found.ssim:.3f} over {found.pairs} held-out pairs"
+
+
+def decibels(psnr: float | None) -> str:
+    """Tells a PSNR, which is None where the pictures are equal."""
+    return "infinite" if psnr is None else f"{psnr:.2f} dB"
+
+
+def sizes(spec: PictureSpec) -> str:
+    """Tells in a phrase which heights and widths, in pixels, a side of the graph has."""
+    if not spec.any_size:
+        return f"{spec.height} x {spec.width} only"
+    return f"any multiples of {spec.multiple} from {spec.smallest}; made for {spec.height} x {spec.width}"
+
+
+def channels(spec: PictureSpec) -> str:
+    """Tells in a phrase what a pixel is made of."""
+    count = "1 channel" if spec.channels == 1 else f"{spec.channels} channels"
+    return f"{count}{'' if spec.colour == 'channels' else f' ({spec.colour})'}"
+
+
+def tensor(spec: PictureSpec) -> str:
+    """Returns the type and shape of a side of the graph; letters stand for what is free."""
+    height, width = ("H", "W") if spec.any_size else (spec.height, spec.width)
+    return f"{spec.dtype} [N, {height}, {width}, {spec.channels}]"
+
+
+def _has_psnr(found: Parity) -> bool:
+    """Tells a PSNR that is infinite from one that a file of an earlier version does not have."""
+    return found.psnr is not None or found.max_difference == 0
 
 
 def _json(metadata: Metadata) -> str:
@@ -46,29 +97,65 @@ def _json(metadata: Metadata) -> str:
 
 
 def _table(metadata: Metadata) -> Iterator[tuple[str, str]]:
-    generator = metadata.generator
+    step = "" if metadata.source.step is None else f"step {metadata.source.step}, "
     yield "model", f"{metadata.name}, version {metadata.version}"
     yield "input", _side(metadata.input)
     yield "output", _side(metadata.output)
-    yield "generator", ", ".join(f"{name} {value}" for name, value in generator.items())
+    yield "samples", _samples(metadata)
+    yield "generator", ", ".join(f"{name} {value}" for name, value in metadata.generator.items())
     yield "weights", f"{metadata.weights}, {metadata.precision}"
-    yield "statistics", metadata.statistics
-    yield "noise", metadata.noise
-    yield "checkpoint", f"step {metadata.source.step}, SHA-256 {metadata.source.checkpoint_sha256}"
-    yield "data", f"{metadata.data.name}, {metadata.data.train_pairs} pairs, {metadata.data.url}"
-    yield "licence", f"{metadata.data.licence} ({metadata.data.attribution})"
-    yield "validation", _figures(metadata.validation)
-    yield "baseline", _figures(metadata.baseline)
+    yield "graph", _graph(metadata.graph)
+    yield "statistics", metadata.statistics + _reason(metadata.statistics_choice)
+    yield from _both(metadata.statistics_choice)
+    yield "noise", _NOISE[metadata.noise]
+    yield "checkpoint", f"{metadata.source.origin}, {step}SHA-256 {metadata.source.checkpoint_sha256}"
+    yield from _data(metadata.data)
+    yield "validation", figures(metadata.validation)
+    yield "baseline", figures(metadata.baseline)
     yield "parity", parity(metadata.parity)
     yield "batches", rows(metadata.batch_invariance)
     yield "fingerprint", _fingerprint(metadata.fingerprint)
     yield "written by", f"lapis {metadata.lapis_version}"
 
 
+_NOISE = {
+    "off": "off: the same picture always gives the same translation",
+    "seeded": "seeded: the same picture and seed (int64, one for each picture) always give the same translation",
+}
+
+
 def _side(spec: PictureSpec) -> str:
-    return (
-        f"{spec.height} x {spec.width} pixels (height x width), {spec.channels} channels ({spec.colour}), {spec.dtype}"
-    )
+    return f"{sizes(spec)} (height x width in pixels), {channels(spec)}, {spec.dtype}"
+
+
+def _samples(metadata: Metadata) -> str:
+    scaled = "0 to 1" if metadata.scaling == "unit" else "-1 to 1"
+    lab = "; takes L and gives a and b, converted from and to RGB in the graph" if metadata.lab_colorization else ""
+    return f"scaled to {scaled} in the graph{lab}"
+
+
+def _graph(graph: Graph | None) -> str:
+    if graph is None:
+        return UNKNOWN
+    return f"opset {graph.opset}, made for {graph.optimized_for}, decoder {graph.decoder}"
+
+
+def _reason(choice: StatisticsChoice | None) -> str:
+    return "" if choice is None else f" ({choice.reason})"
+
+
+def _both(choice: StatisticsChoice | None) -> Iterator[tuple[str, str]]:
+    """Yields the figures that decided between the statistics, where they were measured."""
+    for name in ("image", "running"):
+        if choice is not None and (found := getattr(choice, name)) is not None:
+            yield f"  {name}", figures(found)
+
+
+def _data(data: Data) -> Iterator[tuple[str, str]]:
+    pairs = "" if data.train_pairs is None else f"{data.train_pairs} pairs"
+    yield "data", ", ".join(filter(None, (data.name, pairs, data.url))) or UNKNOWN
+    named = f" ({data.attribution})" if data.attribution else ""
+    yield "licence", f"{data.licence or UNKNOWN}{named}"
 
 
 def _fingerprint(fingerprint: Fingerprint | None) -> str:
@@ -77,16 +164,9 @@ def _fingerprint(fingerprint: Fingerprint | None) -> str:
     thinned = "" if fingerprint.every == 1 else f", one of {fingerprint.every} rows and columns"
     return (
         f"a picture ({_size(fingerprint.input)}) and its translation ({_size(fingerprint.translation)}){thinned}; "
-        f"accepted on a CPU: {fingerprint.max_difference} of 255 levels off"
+        f"accepted on a CPU: {fingerprint.max_difference:g} of 255 levels off"
     )
 
 
 def _size(encoded: str) -> str:
     return f"{len(base64.b64decode(encoded)):,} bytes"
-
-
-def _figures(figures: Figures | None) -> str:
-    if figures is None:
-        return "not measured"
-    psnr = "infinite" if figures.psnr is None else f"{figures.psnr:.2f} dB"
-    return f"L1 {figures.l1:.4f}, PSNR {psnr}, SSIM {figures.ssim:.3f} over {figures.pairs} held-out pairs"

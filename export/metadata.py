@@ -15,6 +15,7 @@ Colour = Literal["grey", "rgb", "channels"]
 Samples = Literal["uint8", "uint16"]
 Scaling = Literal["signed", "unit"]
 Target = Literal["cpu", "cuda"]
+Direction = Literal["AtoB", "BtoA"]
 Decoder = Literal["transposed", "subpixel", "phases"]
 Origin = Literal["lapis", "pytorch-CycleGAN-and-pix2pix", "pix2pix-tensorflow", "pix2pixHD"]
 
@@ -143,6 +144,7 @@ class Metadata(_Record):
 
     Every picture's samples are scaled to [-1, 1] before the network sees them, with `scaling` "unit" to [0, 1]. With
     `lab_colorization` the network itself takes L and gives a and b; the conversion from RGB and back is in the graph.
+    `direction` tells which side of a pair it takes.
     """
 
     format: Literal["lapis-model/1"] = "lapis-model/1"
@@ -152,6 +154,7 @@ class Metadata(_Record):
     output: PictureSpec
     scaling: Scaling = "signed"
     lab_colorization: bool = False
+    direction: Direction = "AtoB"
     statistics: Statistics
     statistics_choice: StatisticsChoice | None = None
     noise: Noise = "off"

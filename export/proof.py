@@ -171,6 +171,11 @@ def compare_rows(
     return apart
 
 
+def some_seeds(count: int) -> Seeds:
+    """Returns as many seeds, always the same ones, of both signs and all magnitudes."""
+    return np.random.default_rng(0).integers(-(2**63), 2**63 - 1, count, dtype=np.int64)
+
+
 def row(seeds: Seeds | None, i: int) -> Seeds | None:
     """Returns the seed of a single row, as a batch of one."""
     return None if seeds is None else seeds[i : i + 1]
