@@ -5,6 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.scheduler.cost import CostModel
+from service.scheduler.kind import USUAL, Kind
+
+LARGE = Kind((1024, 1024), 16.0)
 
 
 def test_line_tells_the_cost_of_sizes_that_never_ran() -> None:
@@ -44,20 +47,61 @@ def test_work_is_what_so_many_rows_take_in_the_largest_runs() -> None:
     assert costs.work(17, 8) == pytest.approx(2 * 1.8 + 1.1)
 
 
+def test_rows_of_another_kind_cost_as_much_as_their_scale_says_until_they_have_run() -> None:
+    costs = CostModel({1: 1.1, 8: 1.8})
+    assert costs.seconds(1, LARGE) == pytest.approx(1.0 + 0.1 * 16)
+    assert costs.work(3, 2, LARGE) == pytest.approx(1.0 + 0.1 * 32 + 1.0 + 0.1 * 16)
+
+
+def test_what_a_kind_costs_is_learned_soon_and_leaves_the_others_alone() -> None:
+    costs = CostModel({1: 1.0})
+    for _ in range(12):
+        costs.observe(1, 40.0, LARGE)
+    assert costs.seconds(1, LARGE) == pytest.approx(40.0, rel=0.1)
+    assert costs.seconds(1) == pytest.approx(1.0, rel=0.25)
+
+
+def test_kinds_of_like_scale_learn_from_each_other() -> None:
+    costs = CostModel({1: 1.0})
+    for _ in range(20):
+        costs.observe(1, 32.0, LARGE)
+    assert costs.seconds(1, Kind((960, 1024), 15.0)) == pytest.approx(30.0, rel=0.1)
+    assert costs.seconds(1, Kind((256, 260), 1.02)) == pytest.approx(1.02, rel=0.25), "and not those that are far off"
+
+
+def test_machine_that_slows_down_slows_all_kinds() -> None:
+    costs = CostModel({1: 1.0})
+    for _ in range(10):
+        costs.observe(1, 16.0, LARGE)
+    before = costs.seconds(1)
+    for _ in range(10):
+        costs.observe(1, 32.0, LARGE)
+    assert costs.seconds(1, LARGE) == pytest.approx(32.0, rel=0.2)
+    assert costs.seconds(1) > 1.3 * before
+
+
+def test_few_figures_are_kept_however_many_kinds_come_by() -> None:
+    costs = CostModel({1: 1.0})
+    for side in range(1, 20_000, 7):
+        costs.observe(1, 1.0, Kind((side,), side / 64))
+    assert len(costs._factors) < 100
+
+
 seconds = st.floats(1e-5, 100)
 
 
 @given(
     measured=st.dictionaries(st.integers(1, 64), seconds, min_size=1, max_size=6),
-    runs=st.lists(st.tuples(st.integers(1, 64), seconds), max_size=30),
+    runs=st.lists(st.tuples(st.integers(1, 64), seconds, st.sampled_from([USUAL, LARGE])), max_size=30),
     size=st.integers(1, 64),
 )
 def test_no_run_is_ever_expected_to_be_free(
-    measured: dict[int, float], runs: list[tuple[int, float]], size: int
+    measured: dict[int, float], runs: list[tuple[int, float, Kind]], size: int
 ) -> None:
     costs = CostModel(measured)
-    for ran, took in runs:
-        costs.observe(ran, took)
+    for ran, took, kind in runs:
+        costs.observe(ran, took, kind)
     assert costs.seconds(size) > 0
+    assert costs.seconds(size, LARGE) > 0
     assert costs.base >= -1e-9
     assert costs.per_row >= 0

@@ -17,13 +17,15 @@ from service.errors import (
 )
 from service.scheduler.admission import Admission, Bounds, House, Ticket, Wish
 from service.scheduler.cost import CostModel
-from service.scheduler.kind import USUAL
+from service.scheduler.kind import USUAL, Kind
 from service.scheduler.lanes import Lanes
 from service.scheduler.policy import Rules
 from service.scheduler.priority import Priority
 from service.scheduler.queueing import Answer, ModelQueue
 
 UNLUCKY, POISON = 13, 666
+# Items from 500 on are of another kind.
+LARGE = Kind((2,), 2.0)
 
 
 class Clock:
@@ -103,7 +105,9 @@ class Model:
         self.seen = Seen()
         costs = CostModel({1: 1.0, 8: 1.7})
         rule = Rules(**{"buckets": tuple(range(1, 9)), **rules})  # type: ignore[arg-type]
-        self.queue: ModelQueue[int, int] = ModelQueue(self.engine, costs, rule, self.seen, clock)
+        self.queue: ModelQueue[int, int] = ModelQueue(
+            self.engine, costs, rule, self.seen, clock, kind_of=lambda item: LARGE if item >= 500 else USUAL
+        )
         lanes.add(self.queue)
         self.door = Admission(Bounds(100, 10**6), house, self.queue, patience=15.0, clock=clock)
 
@@ -339,6 +343,33 @@ async def test_free_engine_waits_for_a_batch_to_fill_up_where_it_should() -> Non
         assert model.engine.runs == []
         assert await results([*first, *await model.submitted(2)]) == [-1, -2]
         assert model.engine.runs == [[1, 2]]
+
+
+async def test_rows_of_one_kind_run_together_and_those_of_another_in_their_turn() -> None:
+    async with models() as [model]:
+        first = await model.submitted(1)
+        await model.engine.started.acquire()
+        others = await model.submitted(2, 501, 3, 502, 4)
+        assert model.queue.weight == pytest.approx(3 + 2 * 2)
+        model.engine.gate.set()
+        assert await results([*first, *others]) == [-1, -2, -501, -3, -502, -4]
+        assert model.engine.runs == [[1], [2, 3, 4], [501, 502]]
+        assert (model.queue.depth, model.queue.weight, model.queue.backlog) == (0, 0, 0)
+
+
+async def test_row_of_another_kind_that_fails_fails_alone() -> None:
+    async with models() as [model]:
+        model.engine.gate.set()
+        tasks = await model.submitted(501, 1, POISON, UNLUCKY, 502)
+        assert await results(tasks) == [-501, -1, EngineBroken, InferenceFailed, -502]
+        assert all(len({item >= 500 for item in run}) == 1 for run in model.engine.runs)
+
+
+async def test_forecast_knows_how_long_large_rows_take() -> None:
+    async with models(buckets=(1,)) as [model]:
+        assert model.queue.wait(USUAL, {LARGE: 3}) == pytest.approx(3 * model.queue.costs.seconds(1, LARGE))
+        assert model.queue.service(1, LARGE, {}) == model.queue.costs.seconds(1, LARGE)
+        assert model.queue.costs.seconds(1, LARGE) > model.queue.costs.seconds(1)
 
 
 async def test_costs_are_learned_from_the_runs() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -175,6 +177,107 @@ entries = st.builds(
     arrived=st.floats(NOW - 30, NOW),
     owner=st.integers(0, 20),
 )
+
+LARGE = Kind((1024, 1024), 16.0)
+SMALL = Kind((128, 128), 0.25)
+KINDS = {"a": USUAL, "b": Kind((256, 320), 1.25), "L": LARGE, "s": SMALL}
+
+
+def mixed(kinds: str, **changed: dict[int, object]) -> list[Entry]:
+    """Rows of these kinds in the order of their coming, with fields of single ones changed."""
+    queue = []
+    for position, kind in enumerate(kinds):
+        fields: dict[str, Any] = {"priority": NORMAL, "deadline": NEVER, "arrived": NOW - 1 + position / 1000}
+        fields |= {name: by[position] for name, by in changed.items() if position in by}
+        queue.append(replace(entry(**fields), kind=KINDS[kind]))
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("queue", "costs", "batch", "bucket"),
+    [
+        pytest.param(mixed("aba"), GPU, (0, 2), 2, id="those of the first one's kind run with it"),
+        pytest.param(mixed("baab"), GPU, (0, 3), 2, id="whatever kind that is"),
+        pytest.param(mixed("LLL"), GPU, (0,), 1, id="large ones go alone where a batch of them needs too much room"),
+        pytest.param(mixed("ssss"), GPU, (0, 1, 2, 3), 4, id="small ones like others"),
+        pytest.param(mixed("aba", priority={2: LOW}), GPU, (0,), 1, id="a lower class does not pass another kind by"),
+        pytest.param(mixed("aba", priority={2: HIGH}), GPU, (2, 0), 2, id="a higher class goes first anyway"),
+        pytest.param(mixed("abaa", deadline={1: NOW + 1.9}), GPU, (1,), 1, id="an earlier deadline goes first"),
+        pytest.param(
+            mixed("abaa", deadline={0: NOW + 1.0, 1: NOW + 1.85}),
+            GPU,
+            (0,),
+            1,
+            id="nor one whose deadline it would cost",
+        ),
+        pytest.param(
+            mixed("abaa", deadline={0: NOW + 1.5, 1: NOW + 9}), GPU, (0, 2, 3), 3, id="but one that has time enough"
+        ),
+    ],
+)
+def test_run_has_rows_of_one_kind(queue: list[Entry], costs: Costs, batch: tuple[int, ...], bucket: int) -> None:
+    made = planned(queue, costs)
+    assert (made.batch, made.bucket) == (batch, bucket)
+
+
+def test_large_row_that_cannot_be_done_in_time_is_too_late_where_a_usual_one_is_not() -> None:
+    queue = mixed("Lab", deadline={0: NOW + 2, 1: NOW + 2})
+    assert planned(queue, GPU).late == (0,)
+
+
+def test_full_batch_of_one_kind_waits_for_no_other() -> None:
+    rules = Rules((1, 2), max_queue_delay=5.0)
+    assert plan(mixed("as"), GPU, rules, Situation(NOW)).wait > 0
+    assert plan(mixed("aas"), GPU, rules, Situation(NOW)).batch == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("scale", "sizes"), [(0.1, (1, 2, 8)), (1.0, (1, 2, 8)), (1.1, (1, 2)), (4.0, (1, 2)), (5.0, (1,)), (99.0, (1,))]
+)
+def test_large_rows_need_no_more_room_than_the_largest_batch(scale: float, sizes: tuple[int, ...]) -> None:
+    rules = Rules((1, 2, 8))
+    assert rules.sizes(Kind((1,), scale)) == sizes
+    assert rules.bucket(9, Kind((1,), scale)) == sizes[-1]
+    assert Rules((4, 8)).sizes(Kind((1,), 3.0)) == (1,), "one by one they always run"
+
+
+kinds = st.sampled_from(list(KINDS.values()))
+
+
+@given(data=st.data(), lanes=st.integers(1, 4))
+def test_kinds_never_mix_and_every_promise_is_kept(data: st.DataObject, lanes: int) -> None:
+    queue = [replace(one, kind=data.draw(kinds)) for one in data.draw(st.lists(entries, max_size=30))]
+    costs, rules = data.draw(st.builds(Costs, st.floats(0, 3), st.floats(0, 1))), Rules((1, 2, 4))
+    made = plan(queue, costs, rules, Situation(NOW, lanes))
+    alive = set(range(len(queue))) - set(made.late)
+    assert bool(made.batch) == bool(alive), "a free lane never idles while someone waits"
+    assert set(made.batch) <= alive
+    ran = {queue[position].kind for position in made.batch}
+    assert len(ran) <= 1
+    if ran:
+        (kind,) = ran
+        assert made.bucket in rules.sizes(kind)
+        assert len(made.batch) <= made.bucket
+        assert made.batch[0] == order(queue, sorted(alive), rules, Situation(NOW, lanes), 1)[0], "whose turn it is"
+
+
+@given(data=st.data())
+def test_no_kind_is_starved(data: st.DataObject) -> None:
+    """However many of other kinds keep coming, a row runs when it is the one that is due first."""
+    old = replace(aged(LOW, 3 * AGEING), kind=LARGE)
+    flood = data.draw(st.lists(st.tuples(st.sampled_from(Priority), kinds), max_size=30))
+    queue = [replace(entry(priority, NEVER, NOW), kind=kind) for priority, kind in flood]
+    queue.insert(data.draw(st.integers(0, len(queue))), old)
+    made = plan(queue, GPU, Rules((1, 2, 4), ageing=AGEING), Situation(NOW))
+    assert old in [queue[position] for position in made.batch]
+
+
+@given(queue=st.lists(entries, max_size=30), lanes=st.integers(1, 4), kind=kinds)
+def test_one_kind_is_planned_as_ever(queue: list[Entry], lanes: int, kind: Kind) -> None:
+    """Where all rows are alike, it does not matter what they are called."""
+    rules, situation = Rules((1, 2, 4)), Situation(NOW, lanes)
+    renamed = [replace(one, kind=Kind(kind.name, 1.0)) for one in queue]
+    assert plan(renamed, GPU, rules, situation) == plan(queue, GPU, rules, situation)
 
 
 @given(
