@@ -59,6 +59,7 @@ def _translate(settings: Settings) -> int:
         EXTENSIONS[settings.file_format],
         overwrite=settings.overwrite,
         resume=settings.resume,
+        seeds=settings.each_seed,
         watch=partial(tqdm, desc="looking for pictures", unit="", delay=1, leave=False, disable=None),
     )
     if not jobs:
@@ -100,7 +101,18 @@ async def _find_model(settings: Settings) -> Model:
         model = await patiently(find, Retry(settings.connect_timeout))
     if model.state == "failed":
         raise UnusableModel(f"the server could not load model {model.name} version {model.version}; its log says why")
+    if model.state == "ready":
+        _check_options(settings, model)
     return model
+
+
+def _check_options(settings: Settings, model: Model) -> None:
+    """Raises UnusableModel for what every picture would be refused for."""
+    name = f"model {model.name} version {model.version}"
+    if (settings.seed is not None or settings.seeds) and not model.takes_seed:
+        raise UnusableModel(f"{name} takes no seed: it was exported without its noise; leave --seed and --seeds out")
+    if model.output.dtype != "uint8" and settings.file_format != "png":
+        raise UnusableModel(f"{name} gives 16 bits, which {settings.file_format} cannot hold: ask for --format png")
 
 
 def _options(settings: Settings, pictures: int) -> TranslateOptions:

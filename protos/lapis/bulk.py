@@ -15,7 +15,6 @@ from lapis.retry import Retry, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from lapis.client import AsyncClient, TranslateOptions, Translation
     from lapis.plan import Job
@@ -85,7 +84,7 @@ class _Bulk:
             self.report(Outcome(job, await self._do(job)))
 
     async def _do(self, job: Job) -> Translation | TranslationError | OSError:
-        attempts = _Attempts(self, job.source)
+        attempts = _Attempts(self, job)
         try:
             translation = await patiently(attempts.translate, self.retry)
             self.answered += 1
@@ -102,16 +101,16 @@ class _Bulk:
 class _Attempts:
     """One picture's attempts. A picture that may be what broke its stream goes alone, where it harms no other."""
 
-    def __init__(self, bulk: _Bulk, source: Path) -> None:
+    def __init__(self, bulk: _Bulk, job: Job) -> None:
         self._bulk = bulk
-        self._source = source
+        self._job = job
         self._breaks = 0
         self._alone = False
         self._answered_then: int | None = None  # pictures answered when the server was first found gone
 
     async def translate(self) -> Translation:
         """Tries once; raises a TranslationError or an OSError."""
-        picture = await asyncio.to_thread(self._source.read_bytes)
+        picture = await asyncio.to_thread(self._job.source.read_bytes)
         try:
             return await (self._translate_alone(picture) if self._alone else self._translate_with_others(picture))
         except Unreachable:
@@ -125,7 +124,7 @@ class _Attempts:
 
     async def _translate_with_others(self, picture: bytes) -> Translation:
         try:
-            return await self._bulk.pipe.translate(picture)
+            return await self._bulk.pipe.translate(picture, self._job.seed)
         except StreamBroken as broken:
             error = broken.error
         self._breaks += 1
@@ -135,7 +134,10 @@ class _Attempts:
         return await self._translate_alone(picture)
 
     async def _translate_alone(self, picture: bytes) -> Translation:
-        return await self._bulk.client.translate(picture, **self._bulk.options)
+        options = self._bulk.options
+        if self._job.seed is not None:
+            options = {**options, "seed": self._job.seed}
+        return await self._bulk.client.translate(picture, **options)
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

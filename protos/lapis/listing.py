@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from lapis.client import Model, PictureSpec
 
-_HEAD = ("MODEL", "VERSION", "STATE", "INPUT", "OUTPUT", "PROVIDER", "MAX BATCH", "LABELS")
+_HEAD = ("MODEL", "VERSION", "STATE", "INPUT", "OUTPUT", "PROVIDER", "MAX BATCH", "LABELS", "SAMPLES", "SEED")
 
 
 def table(models: Iterable[Model]) -> list[str]:
@@ -29,9 +29,13 @@ def _row(model: Model) -> tuple[str, ...]:
         model.provider or "-",
         str(model.max_batch_size),
         ",".join(model.labels) or "-",
+        " to ".join(dict.fromkeys([model.input.dtype, model.output.dtype])) if model.provider else "-",
+        ("yes" if model.takes_seed else "no") if model.provider else "-",
     )
 
 
 def _size(spec: PictureSpec) -> str:
-    """Writes width x height x channels, with `any` for a free one."""
-    return "x".join("any" if number == -1 else str(number) for number in (spec.width, spec.height, spec.channels))
+    """Writes width x height x channels, or which sizes there are."""
+    if spec.multiple:
+        return f"any multiple of {spec.multiple} from {spec.smallest}, x{spec.channels}"
+    return f"{spec.width}x{spec.height}x{spec.channels}"

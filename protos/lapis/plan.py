@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from lapis.sources import Found
 
 _TABLE = """
-CREATE TABLE jobs (place BLOB, source BLOB, target BLOB, folder BLOB, real_source BLOB, real_target BLOB, there INTEGER)
+CREATE TABLE jobs (
+    place BLOB, turn INTEGER, source BLOB, target BLOB, folder BLOB, real_source BLOB, real_target BLOB, there INTEGER,
+    seed INTEGER
+)
 """
 _INDEXES = "CREATE INDEX by_target ON jobs (target, source); CREATE INDEX by_real_source ON jobs (real_source)"
-_JOBS = "SELECT source, target FROM jobs WHERE NOT (there AND ?) GROUP BY target, source"
+_JOBS = "SELECT source, target, seed FROM jobs WHERE NOT (there AND ?) GROUP BY target, source"
 _COLLISIONS = "SELECT target FROM jobs GROUP BY target HAVING count(DISTINCT source) > 1"
 _INPUTS = "SELECT DISTINCT target FROM jobs WHERE real_target IN (SELECT real_source FROM jobs)"
 _THERE = "SELECT DISTINCT target FROM jobs WHERE there"
@@ -37,10 +40,11 @@ _CACHE_KIB = 16 * 1024
 
 @dataclass(frozen=True)
 class Job:
-    """A picture and where its translation goes."""
+    """A picture, where its translation goes, and the seed of its own that it is made with, if there is one."""
 
     source: Path
     target: Path
+    seed: int | None = None
 
 
 class Plan:
@@ -56,8 +60,8 @@ class Plan:
         return self._length
 
     def __iter__(self) -> Iterator[Job]:
-        for source, target in self._database.execute(f"{_JOBS} ORDER BY min(place)", (self._resume,)):
-            yield Job(_path(source), _path(target))
+        for source, target, seed in self._database.execute(f"{_JOBS} ORDER BY min(place), turn", (self._resume,)):
+            yield Job(_path(source), _path(target), seed)
 
     def _count(self, query: str, skip: bool) -> int:
         (count,) = self._database.execute(_COUNTED.format(query), (skip,)).fetchone()
@@ -77,16 +81,18 @@ def plan(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    seeds: Sequence[int] = (),
     watch: Callable[[Iterable[Found]], Iterable[Found]] = iter,
 ) -> Plan:
     """Returns the jobs for all pictures; raises UnusablePaths, without having written anything.
 
-    A picture keeps its name as the sources have it, with the new extension. With `resume`, what is there already is
+    A picture keeps its name as the sources have it, with the new extension. With `seeds`, there is a job for each, with
+    the seed in the name, unless the sources give the picture one of its own. With `resume`, what is there already is
     skipped; with `overwrite`, it is replaced; else it is refused. `watch` sees each picture as it is found.
     """
     database = sqlite3.connect("", isolation_level=None)  # no name: temporary, in memory until it is large
     try:
-        _fill(database, watch(sources), output, extension, resume=resume)
+        _fill(database, _turns(watch(sources), seeds), output, extension, resume=resume)
     except sqlite3.OperationalError as error:
         raise UnusablePaths(f"cannot note so many pictures down ({error}); TMPDIR names the place for it") from error
     _refuse_missing(sources.missing)
@@ -103,28 +109,47 @@ def plan(
     return made
 
 
+def _turns(sources: Iterable[Found], seeds: Sequence[int]) -> Iterator[tuple[Found, int, str]]:
+    """Yields every picture as often as it is translated: with its seed in it, which turn it is, and the name's mark."""
+    for found in sources:
+        if not seeds or found.seed is not None:
+            yield found, 0, ""
+        else:
+            yield from ((replace(found, seed=seed), turn, f".seed{seed}") for turn, seed in enumerate(seeds))
+
+
 def _fill(
-    database: sqlite3.Connection, sources: Iterable[Found], output: Path, extension: str, *, resume: bool
+    database: sqlite3.Connection,
+    turns: Iterable[tuple[Found, int, str]],
+    output: Path,
+    extension: str,
+    *,
+    resume: bool,
 ) -> None:
     # Nothing of it is ever to be found again.
     database.executescript(f"PRAGMA journal_mode = OFF; PRAGMA cache_size = -{_CACHE_KIB}; {_TABLE}")
     _real_folder.cache_clear()  # folders may have moved since another plan
     in_one_file = str(output) if is_file_name(output) else None
     there = is_whole if resume else os.path.exists
-    rows = (_row(found, in_one_file or f"{output}/{_renamed(found.name, extension)}", there) for found in sources)
-    database.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    rows = (
+        _row(found, turn, in_one_file or f"{output}/{_renamed(found.name, mark + extension)}", there)
+        for found, turn, mark in turns
+    )
+    database.executemany("INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
     database.executescript(_INDEXES)
 
 
-def _row(found: Found, target: str, there: Callable[[str], bool]) -> tuple[bytes | bool, ...]:
+def _row(found: Found, turn: int, target: str, there: Callable[[str], bool]) -> tuple[bytes | int | None, ...]:
     return (
         os.fsencode(found.order),
+        turn,
         os.fsencode(found.source),
         os.fsencode(target),
         os.fsencode(os.path.dirname(target)),  # noqa: PTH120 (plain strings, see Found)
         _real(found.source),
         _real(target),
         there(target),
+        found.seed,
     )
 
 

@@ -24,8 +24,8 @@ _EXAMPLES = 3
 class Report:
     """Counts outcomes and tells of them.
 
-    `failures`, where given, gets a line for each job that failed, which `--list` reads: the picture, and after a tab
-    the name of its translation below `output`.
+    `failures`, where given, gets a line for each job that failed, which `--list` reads: the picture, after a tab the
+    name of its translation below `output`, and after another the seed, where there is one.
     """
 
     def __init__(self, jobs: int, skipped: int, output: Path, failures: IO[bytes] | None = None) -> None:
@@ -86,12 +86,13 @@ class Report:
         """Adds a line to the list of failures."""
         name = job.target.relative_to(self._output) if job.target != self._output else job.target.name
         line = f"{job.source}\t{name}"
+        seed = "" if job.seed is None else f"\t{job.seed}"
         if line.count("\t") > 1 or not {"\n", "\r"}.isdisjoint(line):
             tqdm.write(
                 f"{str(job.source)!r} cannot stand in a list: it has a tab or a line's end in it", file=sys.stderr
             )
             return
-        failures.write(os.fsencode(line + "\n"))
+        failures.write(os.fsencode(f"{line}{seed}\n"))
         failures.flush()
 
 
@@ -102,6 +103,8 @@ def described(job: Job, translation: Translation) -> str:
     how = "from the cache" if translation.cached else f"batch of {timings.batch_size}"
     if translation.tiles > 1:
         how += f", {translation.tiles} tiles"
+    if translation.seed is not None:
+        how += f", seed {translation.seed}"
     return (
         f"{job.target}: {translation.width}x{translation.height} {translation.format} "
         f"by {translation.model} {translation.version} in {1000 * timings.total:.1f} ms ({stages}; {how})"

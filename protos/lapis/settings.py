@@ -12,8 +12,10 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from lapis.client import DEFAULT_ADDRESS, Balancing, ConnectOptions, Fit, Priority, Size, TranslateOptions
 from lapis.client.address import check_address
+from lapis.client.messages import LARGEST_SEED, SMALLEST_SEED
 from lapis.command import CommandSettings
 from lapis.output import FORMATS, FileFormat, is_file_name
+from lapis.seeds import parse_seeds
 
 
 class Settings(CommandSettings):
@@ -67,10 +69,22 @@ class Settings(CommandSettings):
     model_version: str = Field(
         "", description="the model's version, or a label of it; the highest that is ready where empty"
     )
-    fit: Fit = Field(
-        "stretch",
+    fit: Fit | Literal["auto"] = Field(
+        "auto",
         description="how a picture is brought to the model's size; tile: not at all, but cut into "
-        "pieces of that size and put together again",
+        "pieces of that size and put together again; none: it has a size that the model takes; auto: stretch, and none "
+        "for a model that takes many sizes",
+    )
+    seed: int | None = Field(
+        None,
+        ge=SMALLEST_SEED,
+        le=LARGEST_SEED,
+        description="which of its many translations a model with noise makes; the server's 0 where not given",
+    )
+    seeds: str = Field(
+        "",
+        description="several translations of each picture, one for each seed, as in 0-7 or 1,5,10-19; the outputs are "
+        "named NAME.seedN.png",
     )
     format: FileFormat | None = Field(None, description="format of the outputs; as the output file is named, else png")
     quality: int = Field(0, ge=0, le=100, description="quality of jpeg and webp, 1 to 100; the server's 90 where 0")
@@ -93,6 +107,13 @@ class Settings(CommandSettings):
     def _is_an_address(cls, server: str) -> str:
         return check_address(server)
 
+    @field_validator("seeds")
+    @classmethod
+    def _are_seeds(cls, seeds: str) -> str:
+        if seeds:
+            parse_seeds(seeds)
+        return seeds
+
     @field_validator("ca")
     @classmethod
     def _can_be_read(cls, ca: Path | None) -> Path | None:
@@ -114,6 +135,8 @@ class Settings(CommandSettings):
             raise ValueError(f"--output {self.output} is not named as --format {self.format} would be")
         if self.quality and self.file_format == "png":
             raise ValueError("--quality is for jpeg and webp: png has none")
+        if self.seed is not None and self.seeds:
+            raise ValueError("--seed is for one translation of each picture, --seeds for several: give one of them")
         return self
 
     @property
@@ -123,16 +146,22 @@ class Settings(CommandSettings):
         return self.format or named or "png"
 
     @property
+    def each_seed(self) -> tuple[int, ...]:
+        """The seeds that each picture is translated with, where there are several."""
+        return parse_seeds(self.seeds) if self.seeds else ()
+
+    @property
     def options(self) -> TranslateOptions:
         """What is asked of the server for each picture."""
-        return TranslateOptions(
+        options = TranslateOptions(
             model=self.model,
             version=self.model_version,
-            fit=self.fit,
             format=self.file_format,
             quality=self.quality,
             size=self.size,
+            seed=self.seed,
         )
+        return options if self.fit == "auto" else {**options, "fit": self.fit}
 
     @property
     def connection(self) -> ConnectOptions:

@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from lapis.output import FORMATS, UnusablePaths
+from lapis.seeds import parse_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,12 +25,13 @@ class Found:
     """A picture; `name` is the path that its translation has below the output, but for the extension.
 
     `order` sorts the pictures of a run: inputs as they were given, within a folder by name, with numbers as numbers.
-    All are plain strings, as there may be a million of them.
+    `seed` is what a list says, if it does. Paths are plain strings, as there may be a million of them.
     """
 
     source: str
     name: str
     order: str
+    seed: int | None = None
 
 
 class Sources:
@@ -50,19 +52,19 @@ class Sources:
         return ", ".join(map(str, [*self._inputs, *([self._list_file] if self._list_file else [])]))
 
     def __iter__(self) -> Iterator[Found]:
-        for number, (path, name) in enumerate(self._given()):
+        for number, (path, name, seed) in enumerate(self._given()):
             order = f"{number:012}"
             if path.is_dir():
-                yield from self._in_folder(path, order)
+                yield from (replace(found, seed=seed) for found in self._in_folder(path, order))
             elif path.exists():
-                yield Found(str(path), str(name) if name else self._name(str(path), path.name), order)
+                yield Found(str(path), str(name) if name else self._name(str(path), path.name), order, seed)
             else:
                 self.missing.add(path)
 
-    def _given(self) -> Iterator[tuple[Path, Path | None]]:
-        """Yields what was named, with the name that a list gives it."""
+    def _given(self) -> Iterator[Line]:
+        """Yields what was named, with the name and the seed that a list gives it."""
         for path in self._inputs:
-            yield path, None
+            yield Line(path)
         if self._list_file:
             yield from read_list(self._list_file)
 
@@ -107,16 +109,24 @@ class Missing:
             self.first.append(path)
 
 
-def read_list(list_file: Path) -> Iterator[tuple[Path, Path | None]]:
-    """Yields the paths of a list, one a line; what follows a tab is the name below the output.
+class Line(NamedTuple):
+    """A line of a list: a path, its name below the output, and its seed; either may be missing."""
+
+    path: Path
+    name: Path | None = None
+    seed: int | None = None
+
+
+def read_list(list_file: Path) -> Iterator[Line]:
+    """Yields the lines of a list: a path, after a tab its name below the output, and after another its seed.
 
     `-` is standard input. Raises UnusablePaths where the list cannot be read.
     """
     with _open_list(list_file) as lines:
         for line in lines:
-            path, _, name = os.fsdecode(line.rstrip(b"\r\n")).partition("\t")
+            path, name, seed, *_ = [*os.fsdecode(line.rstrip(b"\r\n")).split("\t", 2), "", ""]
             if path:
-                yield Path(path), _safe(name) if name else None
+                yield Line(Path(path), _safe(name) if name else None, _seed(seed) if seed else None)
 
 
 @contextmanager
@@ -136,6 +146,12 @@ def _safe(name: str) -> Path:
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise UnusablePaths(f"a list names {name}, which does not lie below the output")
     return Path(name)
+
+
+def _seed(text: str) -> int:
+    if (seed := parse_seed(text)) is None:
+        raise UnusablePaths(f"a list gives the seed {text!r}, which is no whole number of 64 bits")
+    return seed
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

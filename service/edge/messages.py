@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.duration_pb2 import Duration
 
-    from service.engine.contract import PictureShape
+    from service.engine.contract import PictureShape, Samples
     from service.models.registry import ModelVersion, Registry
     from service.translator import Timings, Translation
 
@@ -29,12 +29,18 @@ K = TypeVar("K", bound=int)
 V = TypeVar("V")
 
 _FITS = {
-    pb.FIT_UNSPECIFIED: Fit.STRETCH,
     pb.FIT_STRETCH: Fit.STRETCH,
     pb.FIT_PAD: Fit.PAD,
     pb.FIT_CROP: Fit.CROP,
     pb.FIT_TILE: Fit.TILE,
+    pb.FIT_NONE: Fit.NONE,
 }
+_SAMPLES: dict[pb.SampleType.ValueType, Samples] = {
+    pb.SAMPLE_TYPE_UNSPECIFIED: "uint8",
+    pb.SAMPLE_TYPE_UINT8: "uint8",
+    pb.SAMPLE_TYPE_UINT16: "uint16",
+}
+_SAMPLE_TYPES = {samples: number for number, samples in _SAMPLES.items()}
 _FORMATS = {
     pb.PICTURE_FORMAT_UNSPECIFIED: Format.PNG,
     pb.PICTURE_FORMAT_PNG: Format.PNG,
@@ -86,18 +92,23 @@ def timeout(request: pb.TranslateRequest) -> float:
     return given.seconds + given.nanos / _NANOSECONDS
 
 
-def order(request: pb.TranslateRequest, deadline: float, caller: str) -> Order:
-    """Return what is wanted; `deadline` is on the monotonic clock. Raises InvalidRequest."""
+def order(request: pb.TranslateRequest, deadline: float, caller: str, *, any_size: bool = False) -> Order:
+    """Return what is wanted of a model, which takes any size or one; `deadline` is on the monotonic clock.
+
+    Raises InvalidRequest.
+    """
     output = request.output
+    usual = Fit.NONE if any_size else Fit.STRETCH
     return Order(
         picture=_picture(request),
-        fit=_known(_FITS, "fit", request.fit),
+        fit=_known({pb.FIT_UNSPECIFIED: usual, **_FITS}, "fit", request.fit),
         format=_known(_FORMATS, "output.format", output.format),
         quality=output.quality,
         at_input_size=_known(_AT_INPUT_SIZE, "output.size", output.size),
         deadline=deadline,
         priority=_known(_PRIORITIES, "priority", request.priority),
         caller=caller,
+        seed=request.seed if request.HasField("seed") else None,
     )
 
 
@@ -113,11 +124,13 @@ def response(request_id: str, model: ModelVersion, wanted: Order, made: Translat
         version=str(model.version),
         cached=made.cached,
         tiles=made.tiles,
+        seed=made.seed,
     )
     _fill(answer.timings, made.timings)
     if wanted.format is Format.RAW:
         answer.tensor.data = made.data
         answer.tensor.height, answer.tensor.width, answer.tensor.channels = made.height, made.width, made.channels
+        answer.tensor.sample_type = _sample_type(made)
     else:
         answer.encoded = made.data
     return answer
@@ -135,6 +148,7 @@ def model_message(registry: Registry, model: ModelVersion) -> pb.Model:
         message.provider = engine.provider
         message.max_batch_size = model.loaded.max_batch_size
         message.metadata_json = engine.metadata_json
+        message.takes_seed = engine.takes_seed
     return message
 
 
@@ -144,7 +158,8 @@ def _picture(request: pb.TranslateRequest) -> bytes | RawPicture:
             return request.encoded
         case "tensor":
             tensor = request.tensor
-            return RawPicture(tensor.data, tensor.height, tensor.width, tensor.channels)
+            samples = _known(_SAMPLES, "tensor.sample_type", tensor.sample_type)
+            return RawPicture(tensor.data, tensor.height, tensor.width, tensor.channels, samples)
         case _:
             raise InvalidRequest("the request has no picture; set encoded or tensor")
 
@@ -157,7 +172,20 @@ def _known(values: Mapping[K, V], field: str, number: K) -> V:
 
 
 def _spec(shape: PictureShape) -> pb.PictureSpec:
-    return pb.PictureSpec(height=shape.height, width=shape.width, channels=shape.channels)
+    return pb.PictureSpec(
+        height=shape.height,
+        width=shape.width,
+        channels=shape.channels,
+        multiple=shape.multiple,
+        smallest=shape.smallest,
+        sample_type=_SAMPLE_TYPES[shape.dtype],
+    )
+
+
+def _sample_type(made: Translation) -> pb.SampleType.ValueType:
+    """Return the kind of bare samples, which their number tells; the model may be another one by now."""
+    is_wide = len(made.data) > made.height * made.width * made.channels
+    return pb.SAMPLE_TYPE_UINT16 if is_wide else pb.SAMPLE_TYPE_UINT8
 
 
 def _fill(message: pb.Timings, timings: Timings) -> None:

@@ -88,7 +88,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         call.request_id = messages.request_id(request)
         model = self._find(call, request.model, request.version)
         deadline = min(call.deadline, call.started + messages.timeout(request))
-        wanted = messages.order(request, deadline, caller)
+        any_size = model.loaded is not None and model.loaded.engine.input.any_size
+        wanted = messages.order(request, deadline, caller, any_size=any_size)
         call.sent_bytes = wanted.nbytes
         call.made = await self._translator.translate(model, wanted)
         return messages.response(call.request_id, model, wanted, call.made)

@@ -53,7 +53,7 @@ MODEL = v1.Model(
     version="1",
     state=v1.MODEL_STATE_READY,
     input=v1.PictureSpec(height=256, width=256, channels=3),
-    output=v1.PictureSpec(height=-1, width=-1, channels=1),
+    output=v1.PictureSpec(height=512, width=768, channels=1, multiple=256, smallest=256),
     provider="CPUExecutionProvider",
     max_batch_size=8,
     labels=["latest", "stable"],
@@ -279,8 +279,13 @@ def _answer(request: v1.TranslateRequest) -> v1.TranslateResponse:
             batch_size=5,
         ),
     )
+    if request.HasField("seed"):
+        response.seed = request.seed
     if request.output.format == v1.PICTURE_FORMAT_RAW:
         response.tensor.CopyFrom(v1.Tensor(data=b"abcdef", height=2, width=3, channels=1))
+        if request.tensor.sample_type == v1.SAMPLE_TYPE_UINT16:
+            response.tensor.data = b"a\0b\0c\0d\0e\0f\1"
+            response.tensor.sample_type = v1.SAMPLE_TYPE_UINT16
     else:
         response.encoded = b"translated " + request.encoded
     return response

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import numpy as np
 import pytest
 from lapis.client import (
     AsyncClient,
@@ -83,7 +84,9 @@ def test_missing_file_is_the_usual_error(server: Server, call: Call, tmp_path: P
 
 def test_raw_pixels_go_and_come(server: Server, call: Call) -> None:
     translation = call(server.address, "translate", Tensor(b"012345", height=1, width=2, channels=3), format="raw")
-    assert server.service.requests[0].tensor == v1.Tensor(data=b"012345", height=1, width=2, channels=3)
+    assert server.service.requests[0].tensor == v1.Tensor(
+        data=b"012345", height=1, width=2, channels=3, sample_type=v1.SAMPLE_TYPE_UINT8
+    )
     assert (translation.format, translation.picture) == ("raw", b"abcdef")
 
 
@@ -96,7 +99,7 @@ def test_options_reach_the_server(server: Server, call: Call) -> None:
 
 
 def test_unknown_word_is_refused_before_anything_is_sent(server: Server, call: Call) -> None:
-    with pytest.raises(ValueError, match="fit must be one of stretch, pad, crop, tile, not 'squash'"):
+    with pytest.raises(ValueError, match="fit must be one of stretch, pad, crop, tile, none, not 'squash'"):
         call(server.address, "translate", b"cat", fit="squash")
     with pytest.raises(TypeError, match="colour"):
         call(server.address, "translate", b"cat", colour="red")
@@ -187,7 +190,10 @@ def test_models_are_described(server: Server, call: Call) -> None:
     [model] = call(server.address, "list_models")
     assert call(server.address, "get_model", "edges2emoji", "1") == model
     assert (model.name, model.version, model.state, model.max_batch_size) == ("edges2emoji", "1", "ready", 8)
-    assert (model.input, model.output) == (PictureSpec(256, 256, 3), PictureSpec(-1, -1, 1))
+    assert (model.input, model.output) == (
+        PictureSpec(256, 256, 3),
+        PictureSpec(512, 768, 1, multiple=256, smallest=256),
+    )
     assert model.metadata["data"]["licence"] == "CC BY-SA 4.0"
 
 
@@ -226,3 +232,85 @@ async def test_cancelled_call_is_cancelled_on_the_server(server: Server) -> None
         assert await asyncio.to_thread(server.service.held.wait, 30)
         call.cancel()
         assert await asyncio.to_thread(server.service.cancelled.wait, 30)
+
+
+def test_fit_that_is_not_given_is_the_server_s_to_choose(server: Server, call: Call) -> None:
+    call(server.address, "translate", b"cat")
+    call(server.address, "translate", b"cat", fit="none")
+    assert [request.fit for request in server.service.requests] == [v1.FIT_UNSPECIFIED, v1.FIT_NONE]
+
+
+@pytest.mark.parametrize("seed", [0, 7, -1, -(2**63), 2**63 - 1, np.int64(12), np.uint8(3)])
+def test_seed_goes_and_comes(server: Server, call: Call, seed: int) -> None:
+    assert call(server.address, "translate", b"cat", seed=seed).seed == seed
+    assert server.service.requests[0].seed == seed
+
+
+def test_answer_has_no_seed_where_the_model_takes_none(server: Server, call: Call) -> None:
+    assert call(server.address, "translate", b"cat").seed is None
+    assert not server.service.requests[0].HasField("seed")
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [
+        (2**63, r"from -2\*\*63 to 2\*\*63 - 1"),
+        (-(2**63) - 1, r"from -2\*\*63 to 2\*\*63 - 1"),
+        (1.5, "a whole number, not 1.5"),
+        ("7", "a whole number, not '7'"),
+    ],
+)
+def test_seed_that_cannot_be_is_refused_before_anything_is_sent(
+    server: Server, call: Call, seed: object, words: str
+) -> None:
+    with pytest.raises(ValueError, match=f"seed must be {words}"):
+        call(server.address, "translate", b"cat", seed=seed)
+    assert server.service.requests == []
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2"])
+@pytest.mark.parametrize("shape", [(4, 5, 3), (4, 5), (4, 5, 7)])
+def test_array_is_sent_as_the_pixels_it_shows(server: Server, call: Call, dtype: str, shape: tuple[int, ...]) -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (8, 10, *shape[2:])).astype(dtype) * 3
+    array = whole.astype(dtype)[::2, ::-2]  # neither contiguous nor in the order of its memory
+    call(server.address, "translate", array)
+    [sent] = [request.tensor for request in server.service.requests]
+    assert (sent.height, sent.width, sent.channels) == (*shape, 1)[:3]
+    wide = dtype != "u1"
+    assert sent.sample_type == (v1.SAMPLE_TYPE_UINT16 if wide else v1.SAMPLE_TYPE_UINT8)
+    assert np.array_equal(np.frombuffer(sent.data, "<u2" if wide else "u1").reshape(shape), array)
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 5, 3)), np.zeros(5, np.uint8), np.zeros((2, 4, 5, 3), np.uint8)])
+def test_array_that_is_no_picture_is_refused(server: Server, call: Call, array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"must be \[H, W, C\] or \[H, W\] of uint8 or uint16, not \["):
+        call(server.address, "translate", array)
+
+
+def test_thing_that_is_no_picture_is_refused(server: Server, call: Call) -> None:
+    with pytest.raises(TypeError, match="a NumPy array, not list"):
+        call(server.address, "translate", [1, 2, 3])
+
+
+def test_raw_answer_is_an_array_of_its_samples(server: Server, call: Call) -> None:
+    answer = call(server.address, "translate", np.zeros((2, 3), np.uint8), format="raw")
+    assert np.array_equal(np.asarray(answer), np.frombuffer(b"abcdef", np.uint8).reshape(2, 3, 1))
+    deep = call(server.address, "translate", np.zeros((2, 3), np.uint16), format="raw")
+    assert (deep.dtype, np.asarray(deep).dtype) == ("uint16", np.uint16)
+    assert np.asarray(deep).ravel().tolist() == [97, 98, 99, 100, 101, 102 + 256]
+
+
+def test_file_is_no_array(server: Server, call: Call) -> None:
+    answer = call(server.address, "translate", b"cat")
+    with pytest.raises(ValueError, match="is a png file and no raw pixels: ask for format='raw'"):
+        np.asarray(answer)
+
+
+def test_model_says_which_sizes_samples_and_seeds_it_takes(server: Server, call: Call) -> None:
+    message = server.service.models[0]
+    message.takes_seed = True
+    message.input.sample_type, message.output.sample_type = v1.SAMPLE_TYPE_UINT8, v1.SAMPLE_TYPE_UINT16
+    model = call(server.address, "get_model")
+    assert model.takes_seed
+    assert (model.input.dtype, model.output.dtype) == ("uint8", "uint16")
+    assert (model.output.multiple, model.output.smallest) == (256, 256)

@@ -126,7 +126,9 @@ def test_options_of_the_stream_and_of_a_picture_reach_the_server(server: Server,
     own = Request(tensor, timeout=0.5, priority="high", fit="pad")
     stream(server.address, [own, b"other"], timeout=7, priority="low", fit="tile", model="m", format="raw")
     by_timeout = {request.timeout.ToMilliseconds(): request for request in server.service.requests}
-    assert by_timeout[500].tensor == v1.Tensor(data=b"012345", height=1, width=2, channels=3)
+    assert by_timeout[500].tensor == v1.Tensor(
+        data=b"012345", height=1, width=2, channels=3, sample_type=v1.SAMPLE_TYPE_UINT8
+    )
     assert (by_timeout[500].priority, by_timeout[500].fit) == (v1.PRIORITY_HIGH, v1.FIT_PAD)
     assert (by_timeout[7000].priority, by_timeout[7000].fit) == (v1.PRIORITY_LOW, v1.FIT_TILE)
     assert {request.model for request in server.service.requests} == {"m"}
@@ -291,3 +293,16 @@ def test_streams_of_many_threads_share_a_client(server: Server) -> None:
         for thread in threads:
             thread.join(30)
     assert answers == [sorted(b"translated %d-%d" % (number, one) for one in range(30)) for number in range(8)]
+
+
+def test_each_picture_of_a_stream_may_have_its_own_seed(server: Server, stream: Stream) -> None:
+    pictures = [Request(b"cat", request_id=f"{seed}", seed=seed) for seed in (0, 7, -(2**63), 2**63 - 1)]
+    results = stream(server.address, [*pictures, Request(b"dog", request_id="3")], seed=3)
+    assert all(result.get().seed == int(result.request_id) for result in results)
+    assert len(results) == 5
+
+
+def test_seed_that_cannot_be_is_refused_before_anything_is_sent(server: Server, stream: Stream) -> None:
+    with pytest.raises(ValueError, match="seed must be from"):
+        stream(server.address, [b"cat"], seed=2**63)
+    assert server.service.streams == 0

@@ -29,11 +29,12 @@ from lapis.client.errors import (
     TranslationError,
     Unreachable,
 )
-from lapis.client.messages import Fit, Format, Picture, Priority, Size, Tensor, TranslateOptions
+from lapis.client.messages import Array, Fit, Format, Picture, Priority, Samples, Size, Tensor, TranslateOptions
 from lapis.client.stream import Request, StreamResult
 
 __all__ = [
     "DEFAULT_ADDRESS",
+    "Array",
     "AsyncClient",
     "Balancing",
     "CallerLimit",
@@ -60,6 +61,7 @@ __all__ = [
     "Priority",
     "QueueFull",
     "Request",
+    "Samples",
     "Size",
     "StreamResult",
     "Tensor",

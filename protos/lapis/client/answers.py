@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from lapis.client.messages import FORMATS, Format
+from lapis.client.messages import FORMATS, Format, Samples
 from lapis.v1 import repository_pb2 as repository
 from lapis.v1 import translation_pb2 as v1
 
@@ -14,6 +14,12 @@ from lapis.v1 import translation_pb2 as v1
 ModelState: TypeAlias = Literal["loading", "ready", "draining", "failed", "unloaded", "unknown"]
 
 _FORMAT_OF = {value: word for word, value in FORMATS.items()}
+# A server that knows no kinds of samples has one.
+_SAMPLES_OF: dict[v1.SampleType.ValueType, Samples] = {
+    v1.SAMPLE_TYPE_UNSPECIFIED: "uint8",
+    v1.SAMPLE_TYPE_UINT8: "uint8",
+    v1.SAMPLE_TYPE_UINT16: "uint16",
+}
 _STATE_OF: dict[v1.ModelState.ValueType, ModelState] = {
     v1.MODEL_STATE_LOADING: "loading",
     v1.MODEL_STATE_READY: "ready",
@@ -41,7 +47,10 @@ class Timings:
 
 @dataclass(frozen=True)
 class Translation:
-    """A translated picture: a file in `format`, or raw pixels (H, W, C) where that is "raw"."""
+    """A translated picture: a file in `format`, or raw pixels (H, W, C) where that is "raw".
+
+    Of raw pixels `numpy.asarray(translation)` makes an array [H, W, C] of `dtype`, which is read-only and no copy.
+    """
 
     picture: bytes
     format: Format
@@ -54,15 +63,33 @@ class Translation:
     request_id: str
     cached: bool = False  # answered without the engine, from an earlier request with the same picture and options
     tiles: int = 1  # that the picture was cut into; more than 1 with fit="tile" only
+    seed: int | None = None  # that the noise came from; None: the model takes none
+    dtype: Samples = "uint8"  # of raw pixels; samples of 16 bits have the lower byte first
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """The raw pixels as NumPy takes them in; raises ValueError where there is a file instead."""
+        if self.format != "raw":
+            raise ValueError(f"the translation is a {self.format} file and no raw pixels: ask for format='raw'")
+        typestr = "<u2" if self.dtype == "uint16" else "|u1"
+        shape = (self.height, self.width, self.channels)
+        return {"version": 3, "shape": shape, "typestr": typestr, "data": self.picture}
 
 
 @dataclass(frozen=True)
 class PictureSpec:
-    """What a model takes or gives; height and width are -1 where it takes any."""
+    """What a model takes or gives.
+
+    Where `multiple` is 0, height x width is the only size. Otherwise both may be any multiples of it from `smallest`
+    on, up to the server's limits, and height x width is the size that the model was made for.
+    """
 
     height: int
     width: int
     channels: int
+    multiple: int = 0
+    smallest: int = 0
+    dtype: Samples = "uint8"
 
 
 @dataclass(frozen=True)
@@ -78,6 +105,7 @@ class Model:
     max_batch_size: int
     metadata: dict[str, Any]  # what export wrote into the file: data set, licence, figures; empty where it holds none
     labels: tuple[str, ...] = ()  # names under which this version may be asked for, as in "latest", "stable", "canary"
+    takes_seed: bool = False  # whether `seed` chooses among many translations
 
 
 def translation(response: v1.TranslateResponse) -> Translation:
@@ -101,6 +129,8 @@ def translation(response: v1.TranslateResponse) -> Translation:
         request_id=response.request_id,
         cached=response.cached,
         tiles=response.tiles or 1,  # a server that knows no tiles counts none
+        seed=response.seed if response.HasField("seed") else None,
+        dtype=_SAMPLES_OF[response.tensor.sample_type],
     )
 
 
@@ -121,8 +151,16 @@ def model(message: v1.Model) -> Model:
         max_batch_size=message.max_batch_size,
         metadata=json.loads(message.metadata_json or "{}"),
         labels=tuple(message.labels),
+        takes_seed=message.takes_seed,
     )
 
 
 def _spec(message: v1.PictureSpec) -> PictureSpec:
-    return PictureSpec(message.height, message.width, message.channels)
+    return PictureSpec(
+        message.height,
+        message.width,
+        message.channels,
+        message.multiple,
+        message.smallest,
+        _SAMPLES_OF[message.sample_type],
+    )

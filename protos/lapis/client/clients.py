@@ -54,9 +54,10 @@ class Client:
     def translate(
         self, picture: Picture, *, timeout: float | None = None, **options: Unpack[TranslateOptions]
     ) -> Translation:
-        """Translates one picture: the bytes of a PNG, JPEG or WebP file, the path of one, or a Tensor.
+        """Translates one picture: the bytes of a PNG, JPEG or WebP file, the path of one, a NumPy array or a Tensor.
 
-        The options are those of TranslateOptions: model, version, fit, format, quality, size, priority, request_id.
+        The options are those of TranslateOptions: model, version, fit, format, quality, size, priority, request_id,
+        seed. Raises ValueError for one that cannot be.
         """
         request = messages.translate_request(messages.load(picture), **options)
         with typed_errors(self.address, request.request_id):

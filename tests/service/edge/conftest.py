@@ -17,6 +17,7 @@ from lapis.v1 import repository_pb2_grpc, translation_pb2_grpc
 from lapis.v1 import translation_pb2 as pb
 
 from service.edge.grpc_server import GrpcServer
+from service.engine.contract import PictureShape
 from service.models.registry import LoadedModel, Registry
 from service.models.repository import ModelFile
 from service.settings import ServeSettings
@@ -161,8 +162,10 @@ def edged() -> Edged:
 
 
 def loaded() -> LoadedModel:
-    shape = SimpleNamespace(height=8, width=8, channels=3)
-    engine = SimpleNamespace(input=shape, output=shape, provider="SomeProvider", metadata_json="{}")
+    shape = PictureShape(8, 8, 3)
+    engine: Any = SimpleNamespace(
+        input=shape, output=shape, provider="SomeProvider", metadata_json="{}", takes_seed=False
+    )
     admission: Any = SimpleNamespace(requests=0, bytes=0)
     return LoadedModel(engine, SimpleNamespace(depth=0), admission, 1)
 

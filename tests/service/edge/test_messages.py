@@ -101,7 +101,45 @@ def test_id_that_would_spoil_the_log_is_refused(given: str) -> None:
 
 def test_raw_pixels_are_taken_as_they_are() -> None:
     raw = pb.TranslateRequest(tensor=pb.Tensor(data=b"abc", height=1, width=1, channels=3))
-    assert messages.order(raw, 0, "").picture == RawPicture(b"abc", 1, 1, 3)
+    assert messages.order(raw, 0, "").picture == RawPicture(b"abc", 1, 1, 3, "uint8")
+
+
+@pytest.mark.parametrize(("number", "dtype"), [(pb.SAMPLE_TYPE_UINT8, "uint8"), (pb.SAMPLE_TYPE_UINT16, "uint16")])
+def test_raw_pixels_are_of_the_kind_that_the_caller_says(number: pb.SampleType, dtype: str) -> None:
+    raw = pb.TranslateRequest(tensor=pb.Tensor(data=b"abcdef", height=1, width=1, channels=3, sample_type=number))
+    picture = messages.order(raw, 0, "").picture
+    assert isinstance(picture, RawPicture)
+    assert picture.dtype == dtype
+
+
+def test_kind_of_samples_that_no_version_has_named_is_refused() -> None:
+    raw = pb.TranslateRequest(tensor=pb.Tensor(data=b"abc", height=1, width=1, channels=3, sample_type=9))
+    with pytest.raises(InvalidRequest, match=r"tensor\.sample_type is 9, which this server does not know"):
+        messages.order(raw, 0, "")
+
+
+@pytest.mark.parametrize(("any_size", "fit"), [(False, Fit.STRETCH), (True, Fit.NONE)])
+def test_fit_that_is_not_given_is_the_model_s_usual_one(any_size: bool, fit: Fit) -> None:
+    assert messages.order(request(), 0, "", any_size=any_size).fit is fit
+    assert messages.order(request(fit=pb.FIT_PAD), 0, "", any_size=any_size).fit is Fit.PAD
+    assert messages.order(request(fit=pb.FIT_NONE), 0, "", any_size=any_size).fit is Fit.NONE
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1, -(2**63), 2**63 - 1])
+def test_seed_is_the_caller_s_and_none_where_there_is_none(seed: int | None) -> None:
+    assert messages.order(request(seed=seed), 0, "").seed == seed
+    wanted = messages.order(request(), 0, "")
+    answer = messages.response("id", Model, wanted, Translation(b"abc", 1, 1, 3, NO_TIME, seed=seed))
+    assert (answer.HasField("seed"), answer.seed) == (seed is not None, seed or 0)
+
+
+@pytest.mark.parametrize(("data", "number"), [(bytes(6), pb.SAMPLE_TYPE_UINT8), (bytes(12), pb.SAMPLE_TYPE_UINT16)])
+def test_raw_answer_says_of_what_kind_its_samples_are(data: bytes, number: pb.SampleType) -> None:
+    wanted = messages.order(request(output=pb.OutputOptions(format=pb.PICTURE_FORMAT_RAW)), 0, "")
+    assert messages.response("id", Model, wanted, Translation(data, 1, 2, 3, NO_TIME)).tensor.sample_type == number
+
+
+NO_TIME = Timings(0, 0, 0, 0, 1)
 
 
 class Model:
@@ -112,16 +150,19 @@ class Model:
 def test_answer_says_how_it_came_to_be(number: pb.PictureFormat) -> None:
     wanted = messages.order(request(output=pb.OutputOptions(format=number)), 0, "")
     timings = Timings(decode=0.25, queue=1.5, infer=61.000000001, encode=0, batch_size=3)
-    answer = messages.response("id", Model, wanted, Translation(b"abc", 1, 2, 3, timings, cached=True, tiles=9))
+    answer = messages.response("id", Model, wanted, Translation(b"abcdef", 1, 2, 3, timings, cached=True, tiles=9))
+    assert not answer.HasField("seed")
     assert (answer.request_id, answer.model, answer.version) == ("id", "m", "7")
     assert (answer.format, answer.height, answer.width, answer.channels) == (number, 1, 2, 3)
     assert (answer.cached, answer.tiles, answer.timings.batch_size) == (True, 9, 3)
     stages = (answer.timings.decode, answer.timings.queue, answer.timings.infer, answer.timings.encode)
     assert [stage.ToNanoseconds() for stage in stages] == [250_000_000, 1_500_000_000, 61_000_000_001, 0]
     if number == pb.PICTURE_FORMAT_RAW:
-        assert answer.tensor == pb.Tensor(data=b"abc", height=1, width=2, channels=3)
+        assert answer.tensor == pb.Tensor(
+            data=b"abcdef", height=1, width=2, channels=3, sample_type=pb.SAMPLE_TYPE_UINT8
+        )
     else:
-        assert answer.encoded == b"abc"
+        assert answer.encoded == b"abcdef"
 
 
 def test_every_state_of_a_model_is_told() -> None:

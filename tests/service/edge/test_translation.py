@@ -44,7 +44,9 @@ async def test_raw_pixels_in_and_out(serving: Serving) -> None:
     )
     async with serving({"invert/1": "invert"}) as service:
         answer = await service.stub.Translate(request)
-    assert answer.tensor == pb.Tensor(data=(255 - picture).tobytes(), height=8, width=8, channels=3)
+    assert answer.tensor == pb.Tensor(
+        data=(255 - picture).tobytes(), height=8, width=8, channels=3, sample_type=pb.SAMPLE_TYPE_UINT8
+    )
     assert answer.request_id, "the server makes up an id"
 
 
@@ -158,8 +160,8 @@ async def test_caller_chooses_among_models_and_versions(serving: Serving, png: P
         name="a",
         version="2",
         state=pb.MODEL_STATE_READY,
-        input=pb.PictureSpec(height=8, width=8, channels=3),
-        output=pb.PictureSpec(height=8, width=8, channels=3),
+        input=pb.PictureSpec(height=8, width=8, channels=3, sample_type=pb.SAMPLE_TYPE_UINT8),
+        output=pb.PictureSpec(height=8, width=8, channels=3, sample_type=pb.SAMPLE_TYPE_UINT8),
         provider="CPUExecutionProvider",
         max_batch_size=1,
     )
