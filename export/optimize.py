@@ -191,9 +191,10 @@ def _scope(node: onnx_ir.Node) -> list[str]:
 def _role(constant: onnx_ir.Value) -> str:
     """Returns what a constant is to the first node that uses it: up1/conv/Slice.starts."""
     use = min(constant.uses(), key=lambda use: (str(use.node.name), use.idx))
-    schema = onnx.defs.get_schema(use.node.op_type, domain=use.node.domain)
-    formal = schema.inputs[min(use.idx, len(schema.inputs) - 1)]
-    return f"{use.node.name}.{formal.name}"
+    if not onnx.defs.has(use.node.op_type, domain=use.node.domain):
+        return f"{use.node.name}.{use.idx}"
+    formals = onnx.defs.get_schema(use.node.op_type, domain=use.node.domain).inputs
+    return f"{use.node.name}.{formals[min(use.idx, len(formals) - 1)].name}"
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -20,7 +20,9 @@ KERNELS = {"4x4 of U-Nets": (4, 0), "3x3 of residual generators": (3, 1)}
 class Block(nn.Module):
     """A transposed convolution where a generator has it."""
 
-    def __init__(self, kernel: int, output_padding: int, *, bias: bool = True, channels: tuple[int, int] = (3, 5)) -> None:
+    def __init__(
+        self, kernel: int, output_padding: int, *, bias: bool = True, channels: tuple[int, int] = (3, 5)
+    ) -> None:
         super().__init__()
         self.conv = nn.ConvTranspose2d(*channels, kernel, 2, 1, output_padding=output_padding, bias=bias)
 
@@ -38,7 +40,7 @@ class Block(nn.Module):
     bias=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_every_form_gives_the_map_of_the_transposed_convolution(
+def test_every_form_gives_the_map_of_the_transposed_convolution(  # noqa: PLR0917
     form: str, kind: str, rows: int, size: tuple[int, int], channels: tuple[int, int], bias: bool, seed: int
 ) -> None:
     torch.manual_seed(seed)
