@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
+import grpc
 import numpy as np
 import onnx
 import pytest
@@ -20,6 +21,7 @@ from lapis.client import (
     Client,
     ControlDisabled,
     InvalidPicture,
+    InvalidRequest,
     ModelNotFound,
     NotReady,
     PictureSpec,
@@ -27,7 +29,9 @@ from lapis.client import (
     Tensor,
     Translation,
 )
-from onnx import TensorProto, helper
+from lapis.v1 import translation_pb2 as v1
+from lapis.v1.translation_pb2_grpc import TranslationServiceStub
+from onnx import TensorProto, helper, numpy_helper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +39,30 @@ if TYPE_CHECKING:
 SIDE = 16
 
 
-def _write_model(path: Path) -> None:
-    image, translation = (
-        helper.make_tensor_value_info(name, TensorProto.UINT8, ("N", SIDE, SIDE, 3))
-        for name in ("image", "translation")
-    )
-    graph = helper.make_graph(
-        [helper.make_node("BitwiseNot", ["image"], ["translation"])], "invert", [image], [translation]
-    )
+def _write_model(path: Path, *, dtype: str = "uint8", multiple: int = 0, seeded: bool = False) -> None:
+    """Writes a model that inverts; with a seed, that flips the bits of the seed's lowest byte as well."""
+    element = TensorProto.UINT8 if dtype == "uint8" else TensorProto.UINT16
+    sides = ("H", "W") if multiple else (SIDE, SIDE)
+    inputs = [helper.make_tensor_value_info("image", element, ("N", *sides, 3))]
+    nodes, weights = [helper.make_node("BitwiseNot", ["image"], ["inverted" if seeded else "translation"])], []
+    if seeded:
+        inputs.append(helper.make_tensor_value_info("seed", TensorProto.INT64, ("N",)))
+        weights = [
+            numpy_helper.from_array(np.array(value), name) for name, value in (("byte", 255), ("axes", [1, 2, 3]))
+        ]
+        nodes += [
+            helper.make_node("BitwiseAnd", ["seed", "byte"], ["low"]),
+            helper.make_node("Cast", ["low"], ["mask"], to=element),
+            helper.make_node("Unsqueeze", ["mask", "axes"], ["masks"]),
+            helper.make_node("BitwiseXor", ["inverted", "masks"], ["translation"]),
+        ]
+    made = helper.make_tensor_value_info("translation", element, ("N", *sides, 3))
+    graph = helper.make_graph(nodes, "invert", inputs, [made], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    side = {"height": SIDE, "width": SIDE, "channels": 3, "dtype": dtype, "multiple": multiple, "smallest": multiple}
+    helper.set_model_props(model, {"lapis": json.dumps({"format": "lapis-model/1", "input": side, "output": side})})
     path.parent.mkdir(parents=True)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    onnx.save(model, path)
 
 
 class Served(NamedTuple):
@@ -249,3 +267,142 @@ def test_no_picture_fails_while_two_servers_are_replaced_one_after_the_other(mod
 def test_server_that_lets_nobody_load_says_so(models: Path) -> None:
     with serving(models) as served, Client(served.address) as client, pytest.raises(ControlDisabled):
         client.load_model("invert")
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with a model of 16 bits, one of many sizes, one that takes seeds, and the plain one."""
+    models = tmp_path_factory.mktemp("varied")
+    _write_model(models / "deep/1/model.onnx", dtype="uint16")
+    _write_model(models / "free/1/model.onnx", multiple=SIDE)
+    _write_model(models / "plain/1/model.onnx")
+    _write_model(models / "seeded/1/model.onnx", seeded=True)
+    with serving(models) as served:
+        yield served.address
+
+
+def deep_picture(height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 65536, (height, width, 3), dtype=np.uint16)
+
+
+def test_models_say_their_sizes_samples_and_seeds(varied: str) -> None:
+    with Client(varied) as client:
+        models = {model.name: model for model in client.list_models()}
+    assert models["deep"].input == models["deep"].output == PictureSpec(SIDE, SIDE, 3, dtype="uint16")
+    assert models["free"].input == models["free"].output == PictureSpec(SIDE, SIDE, 3, multiple=SIDE, smallest=SIDE)
+    assert {name: model.takes_seed for name, model in models.items()} == {
+        "deep": False,
+        "free": False,
+        "plain": False,
+        "seeded": True,
+    }
+
+
+def test_arrays_of_sixteen_bits_go_in_and_come_out(varied: str) -> None:
+    picture = deep_picture()
+    with Client(varied) as client:
+        answer = client.translate(picture, model="deep", format="raw")
+        streamed = [result.get() for result in client.translate_stream([picture] * 3, model="deep", format="raw")]
+        shortened = client.translate(picture, model="plain", format="raw")
+        deepened = client.translate(np.full((SIDE, SIDE, 3), 7, np.uint8), model="deep", format="raw")
+    for made in (answer, *streamed):
+        assert made.dtype == "uint16"
+        assert np.array_equal(np.asarray(made), ~picture)
+    assert shortened.dtype == "uint8"
+    assert np.array_equal(np.asarray(shortened), ~(picture >> 8).astype(np.uint8))
+    assert np.array_equal(np.unique(np.asarray(deepened)), [65535 - 7 * 257])
+
+
+def test_png_of_sixteen_bits_keeps_them_there_and_back(varied: str) -> None:
+    picture = deep_picture()
+    file = cv2.imencode(".png", picture[..., ::-1].copy())[1].tobytes()
+    with Client(varied) as client:
+        answer = client.translate(file, model="deep")
+        with pytest.raises(InvalidRequest, match="JPEG cannot hold the model's output of 16 bits"):
+            client.translate(file, model="deep", format="jpeg")
+    made = cv2.imdecode(np.frombuffer(answer.picture, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert made.dtype == np.uint16
+    assert np.array_equal(made[..., ::-1], ~picture)
+
+
+async def test_model_of_many_sizes_takes_its_own_sizes_and_says_which(varied: str) -> None:
+    async with AsyncClient(varied) as client:
+        for height, width in ((SIDE, SIDE), (3 * SIDE, 2 * SIDE)):
+            picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            answer = await client.translate(picture, model="free", format="raw")
+            assert np.array_equal(np.asarray(answer), ~picture)
+        odd = np.zeros((20, 40, 3), np.uint8)
+        with pytest.raises(InvalidPicture, match="any multiple of 16 pixels from 16 on, the nearest being 32 x 16 and"):
+            await client.translate(odd, model="free")
+        with pytest.raises(InvalidPicture, match="the model takes 16 x 16 pixels alone"):
+            await client.translate(odd, model="plain", fit="none")
+        sizes = {}
+        for fit in ("stretch", "pad", "crop", "tile"):
+            answer = await client.translate(odd, model="free", fit=fit, format="raw")
+            back = await client.translate(odd, model="free", fit=fit, format="raw", size="input")
+            sizes[fit] = (answer.height, answer.width), (back.height, back.width)
+    assert sizes == {
+        "stretch": ((16, 48), (20, 40)),
+        "pad": ((32, 48), (20, 40)),
+        "crop": ((16, 32), (16, 32)),
+        "tile": ((20, 40), (20, 40)),
+    }
+
+
+def test_seed_chooses_the_translation_and_comes_back(varied: str) -> None:
+    with Client(varied) as client:
+        made = {
+            seed: client.translate(picture(), model="seeded", format="raw", seed=seed) for seed in (None, 0, 7, -1, 263)
+        }
+        streamed = list(
+            client.translate_stream(
+                [Request(picture(), seed=seed, request_id=str(seed)) for seed in range(100)],
+                model="seeded",
+                format="raw",
+            )
+        )
+        with pytest.raises(InvalidRequest, match="seed is 0, but the model takes none"):
+            client.translate(picture(), model="plain", seed=0)
+    assert {seed: answer.seed for seed, answer in made.items()} == {None: 0, 0: 0, 7: 7, -1: -1, 263: 263}
+    for seed, answer in made.items():
+        assert np.array_equal(np.asarray(answer), ~picture() ^ np.uint8((seed or 0) & 255))
+    for result in streamed:
+        answer = result.get()
+        assert answer.seed == int(result.request_id)
+        assert np.array_equal(np.asarray(answer), ~picture() ^ np.uint8(answer.seed))
+
+
+def test_command_makes_several_translations_and_keeps_sixteen_bits(varied: str, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "plain.png"), picture())
+    cv2.imwrite(str(tmp_path / "deep.png"), deep_picture())
+    common = ("--server", varied, "--output", tmp_path / "out")
+    several = translate_command(tmp_path / "plain.png", *common, "--model", "seeded", "--seeds", "0-3")
+    assert several.communicate()[1] == ""
+    for seed in range(4):
+        made = cv2.imread(str(tmp_path / f"out/plain.seed{seed}.png"))
+        assert np.array_equal(made, ~picture() ^ np.uint8(seed))
+    deep = translate_command(tmp_path / "deep.png", *common, "--model", "deep")
+    assert deep.communicate()[1] == ""
+    made = cv2.imread(str(tmp_path / "out/deep.png"), cv2.IMREAD_UNCHANGED)
+    assert made.dtype == np.uint16
+    assert np.array_equal(made, ~deep_picture())
+
+
+def test_client_of_before_is_answered_as_before(varied: str) -> None:
+    """What it sends has none of the new fields, and of what comes back it reads the old ones."""
+    sent = picture()
+    request = v1.TranslateRequest(
+        model="plain",
+        tensor=v1.Tensor(data=sent.tobytes(), height=SIDE, width=SIDE, channels=3),
+        output=v1.OutputOptions(format=v1.PICTURE_FORMAT_RAW),
+    )
+    with grpc.insecure_channel(varied) as channel:
+        stub = TranslationServiceStub(channel)
+        answer = stub.Translate(request)
+        odd = v1.Tensor(data=bytes(5 * 9 * 3), height=5, width=9, channels=3)
+        stretched = stub.Translate(v1.TranslateRequest(model="plain", tensor=odd, output=request.output))
+        models = stub.ListModels(v1.ListModelsRequest()).models
+    assert (answer.tensor.data, answer.height, answer.width, answer.channels) == ((~sent).tobytes(), SIDE, SIDE, 3)
+    assert (stretched.height, stretched.width) == (SIDE, SIDE)
+    assert not answer.HasField("seed")
+    assert [(model.input.height, model.input.width, model.input.channels) for model in models] == [(SIDE, SIDE, 3)] * 4

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Pixels = NDArray[np.uint8]
+    Deep = NDArray[np.uint16]
 
 # No test measures seconds, and this machine may be busy.
 settings.register_profile("untimed", deadline=None)
@@ -63,3 +64,33 @@ def build_png() -> Callable[..., bytes]:
         return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*given) for given in [header, *more, pixels, (b"IEND", b"")])
 
     return build_png
+
+
+# Where the pixels of an interlaced PNG's seven passes begin, and how far apart they are: rows, columns.
+_PASSES = [((0, 8), (0, 8)), ((0, 8), (4, 8)), ((4, 8), (0, 4)), ((0, 4), (2, 4)), ((2, 4), (0, 2))]
+_PASSES += [((0, 2), (1, 2)), ((1, 2), (0, 1))]
+
+
+@pytest.fixture(scope="session")
+def build_deep_png() -> Callable[..., bytes]:
+    """Builds a PNG of 16 bits from [H, W, C]; `filters` are the numbers before the rows, all zero by default."""
+
+    def lines(samples: Deep, filters: list[int]) -> bytes:
+        stored = samples.astype(">u2")
+        return b"".join(bytes([filters[row % len(filters)]]) + stored[row].tobytes() for row in range(len(stored)))
+
+    def build(
+        samples: Deep, *more: tuple[bytes, bytes], interlaced: bool = False, filters: tuple[int, ...] = (0,)
+    ) -> bytes:
+        height, width, channels = samples.shape
+        passes = _PASSES if interlaced else [((0, 1), (0, 1))]
+        parts = [samples[top::rows, left::columns] for (top, rows), (left, columns) in passes]
+        content = b"".join(lines(part, list(filters)) for part in parts if part.size)
+        colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+        layout = struct.pack(">IIBB2xB", width, height, 16, colour, interlaced)
+        return b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(given)) + kind + given + struct.pack(">I", zlib.crc32(kind + given))
+            for kind, given in [(b"IHDR", layout), *more, (b"IDAT", zlib.compress(content)), (b"IEND", b"")]
+        )
+
+    return build

@@ -302,3 +302,28 @@ def test_raw_shape_without_pixels_is_refused(shape: tuple[int, int, int], limits
 def test_raw_sides_are_limited(limits: Limits) -> None:
     with pytest.raises(PictureTooLarge, match="at most 8,192 along a side"):
         from_raw(b"", 8193, 1, 3, model_channels=3, limits=limits)
+
+
+@given(samples=st.lists(st.integers(0, 65535), min_size=6, max_size=6))
+def test_raw_samples_of_sixteen_bits_are_little_endian(samples: list[int], limits: Limits) -> None:
+    data = struct.pack("<6H", *samples)
+    kept = from_raw(data, 1, 2, 3, model_channels=3, limits=limits, dtype="uint16", model_dtype="uint16")
+    assert kept.dtype == np.uint16
+    assert kept.ravel().tolist() == samples
+    shortened = from_raw(data, 1, 2, 3, model_channels=3, limits=limits, dtype="uint16")
+    assert shortened.dtype == np.uint8
+    assert shortened.ravel().tolist() == [sample >> 8 for sample in samples]
+
+
+@given(samples=st.binary(min_size=6, max_size=6))
+def test_raw_samples_of_eight_bits_fill_sixteen_and_come_back(samples: bytes, limits: Limits) -> None:
+    deep = from_raw(samples, 1, 2, 3, model_channels=3, limits=limits, model_dtype="uint16")
+    assert deep.ravel().tolist() == [sample * 257 for sample in samples]
+    back = from_raw(deep.tobytes(), 1, 2, 3, model_channels=3, limits=limits, dtype="uint16")
+    assert back.tobytes() == samples
+
+
+@pytest.mark.parametrize("size", [0, 18, 35, 37])
+def test_raw_bytes_of_sixteen_bits_must_be_twice_as_many(size: int, limits: Limits) -> None:
+    with pytest.raises(InvalidPicture, match=rf"has {size} bytes, .* channels 3 of uint16 makes 36"):
+        from_raw(bytes(size), 2, 3, 3, model_channels=3, limits=limits, dtype="uint16")

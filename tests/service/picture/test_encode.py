@@ -3,6 +3,7 @@ from __future__ import annotations
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,3 +99,29 @@ def test_side_that_a_format_cannot_hold_is_refused(file_format: Format, side: in
     with pytest.raises(InvalidRequest, match=f"at most {side - 1:,} along a side"):
         encode(np.zeros((1, side, 1), np.uint8), file_format, 0)
     assert encode(np.zeros((1, side - 1, 1), np.uint8), file_format, 0)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_png_of_sixteen_bits_gives_back_the_same_samples(channels: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 65536, (9, 14, channels), np.uint16)
+    file = encode(picture, Format.PNG, 0)
+    assert file[24] == 16
+    read = np.asarray(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)).reshape(picture.shape)
+    assert read.dtype == np.uint16
+    assert np.array_equal(read[..., [0] if channels == 1 else [2, 1, 0, 3][:channels]], picture)
+
+
+def test_raw_samples_of_sixteen_bits_are_little_endian() -> None:
+    picture = np.array([[[1, 256], [65535, 0]]], np.uint16)
+    assert encode(picture, Format.RAW, 0) == bytes([1, 0, 0, 1, 255, 255, 0, 0])
+    assert encode(picture.astype(">u2"), Format.RAW, 0) == encode(picture, Format.RAW, 0)
+
+
+@pytest.mark.parametrize("file_format", [Format.JPEG, Format.WEBP])
+def test_sixteen_bits_that_a_format_cannot_hold_are_refused(file_format: Format) -> None:
+    with pytest.raises(InvalidRequest, match=f"{file_format.value} cannot hold the model's output of 16 bits"):
+        check_output(file_format, 0, 3, "uint16")
+    with pytest.raises(InvalidRequest, match="ask for PNG or raw pixels"):
+        encode(np.zeros((4, 4, 3), np.uint16), file_format, 0)
+    check_output(Format.PNG, 0, 3, "uint16")
+    check_output(Format.RAW, 0, 7, "uint16")

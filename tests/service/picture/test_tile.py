@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Pixels = NDArray[np.uint8]
+    from service.picture.samples import Samples
+
+    Pixels = NDArray[np.unsignedinteger[Any]]
 
 SIZES = st.tuples(st.integers(1, 150), st.integers(1, 150))
 TILES = st.tuples(st.integers(1, 48), st.integers(1, 48))
@@ -45,7 +47,8 @@ def shrink(factor: int) -> Callable[[Pixels], Pixels]:
 def translate(picture: Pixels, plan: TilePlan, model: Callable[[Pixels], Pixels]) -> Pixels:
     answers = [model(cut(picture, plan, index)) for index in range(plan.count)]
     height, width, channels = answers[0].shape
-    blender = Blender(plan, height / plan.rows.tile, width / plan.columns.tile, channels)
+    samples: Samples = "uint16" if answers[0].dtype == np.uint16 else "uint8"
+    blender = Blender(plan, height / plan.rows.tile, width / plan.columns.tile, channels, samples)
     for answer in answers:
         blender.add(answer)
     return blender.result()
@@ -61,6 +64,16 @@ def test_any_picture_comes_back_level_for_level_from_a_model_that_changes_nothin
 ) -> None:
     picture = noise(*size, channels)
     assert np.array_equal(translate(picture, plan_tiles(*size, *tile, overlap), identity), picture)
+
+
+@given(SIZES, TILES, OVERLAPS)
+def test_no_level_of_sixteen_bits_is_lost_in_blending(
+    size: tuple[int, int], tile: tuple[int, int], overlap: float
+) -> None:
+    picture = np.random.default_rng(1).integers(0, 65536, (*size, 3), np.uint16)
+    made = translate(picture, plan_tiles(*size, *tile, overlap), identity)
+    assert made.dtype == np.uint16
+    assert np.array_equal(made, picture)
 
 
 @given(SIZES, TILES, st.integers(1, 3), st.integers(1, 3))
@@ -169,4 +182,5 @@ def test_blender_holds_the_result_and_one_row_of_tiles() -> None:
     tracemalloc.stop()
     band = 64 * width * 3 * 4
     assert blend_bytes(plan, 1, 1, 3) == height * width * 3 + band
+    assert blend_bytes(plan, 1, 1, 3, "uint16") == 2 * height * width * 3 + band
     assert peak <= height * width * 3 + 2 * band
