@@ -12,6 +12,8 @@ from export import noise
 from export.colour import Lightness, ToRgb
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from export.metadata import PictureSpec, Samples, Scaling
 
 TYPES: dict[Samples, torch.dtype] = {"uint8": torch.uint8, "uint16": torch.uint16}
@@ -48,15 +50,23 @@ class Translator(nn.Module):
     def forward(self, image: Tensor, seed: Tensor | None = None) -> Tensor:
         """Translates every row by itself, if the generator does."""
         real_A = self._scaled(image.permute(0, 3, 1, 2))
-        with noise.drawn_from(self.generator, seed) if self.seeded else nullcontext():
+        with self._noise(seed):
             fake_B = self.generator(real_A)
         largest = _largest(self.made)
-        if self.to_rgb is not None:
-            levels = self.to_rgb(real_A, fake_B) * largest
-        else:
+        levels: Tensor
+        if self.to_rgb is None:
             levels = fake_B * (largest / 2) + largest / 2
+        else:
+            levels = self.to_rgb(real_A, fake_B) * largest
         # ONNX rounds halves to even, too.
         return levels.round().clamp(0.0, largest).to(TYPES[self.made.dtype]).permute(0, 2, 3, 1)
+
+    def _noise(self, seed: Tensor | None) -> AbstractContextManager[None]:
+        if not self.seeded:
+            return nullcontext()
+        if seed is None:
+            raise ValueError("a seeded translator needs a seed for each picture")
+        return noise.drawn_from(self.generator, seed)
 
     def _scaled(self, image: Tensor) -> Tensor:
         """Returns the network's input for samples [N, C, H, W]."""
