@@ -127,7 +127,7 @@ def _read(prefix: Path, stored: int) -> tuple[dict[str, NDArray[Any]], int | Non
                 raise CheckpointError(f"{prefix} tells of more weights than its {stored} bytes can hold; it is damaged")
             variables = {name: reader.get_tensor(name) for name in wanted}
             step = int(reader.get_tensor("global_step")) if "global_step" in shapes else None
-        except (tf.errors.OpError, ValueError, TypeError, RuntimeError) as error:
+        except (tf.errors.OpError, ValueError, TypeError, RuntimeError, LookupError) as error:
             raise CheckpointError(f"{prefix} is damaged, or no TensorFlow checkpoint: {_line(error)}") from error
     if not variables and shapes:
         variables = dict.fromkeys(sorted(shapes)[:3])  # only their names are told
