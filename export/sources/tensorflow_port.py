@@ -168,7 +168,7 @@ def _ngf(found: Mapping[str, NDArray[Any]], depth: int, names: Names) -> int | N
     for i in range(depth):
         filters = _extent(found, f"encoder_{i + 1}/{names.down}", 3)
         if filters is not None:
-            return max(filters // min(2**i, WIDEST), 1)
+            return max(filters // min(1 << i, WIDEST), 1)
     return None
 
 

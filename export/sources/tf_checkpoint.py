@@ -8,6 +8,7 @@ reference writes its options beside them, as `options.json`.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import math
@@ -116,7 +117,7 @@ def _escaped(name: str) -> str:
 def _read(prefix: Path, stored: int) -> tuple[dict[str, NDArray[Any]], int | None]:
     """Returns the generator's variables and the step; `stored` bytes hold them."""
     with _quiet():
-        import tensorflow as tf  # noqa: PLC0415 (no dependency: imported where it is there and needed)
+        tf = importlib.import_module("tensorflow")  # no dependency: imported where it is there and needed
 
         try:
             reader = tf.train.load_checkpoint(str(prefix))
