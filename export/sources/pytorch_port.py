@@ -63,7 +63,8 @@ def _unet(file: Path, found: Mapping[str, Tensor]) -> _Found:
     outermost, within = "model.model", "model.model.1.model"
     if f"{outermost}.0.weight" not in found or f"{within}.1.weight" not in found:
         raise strangers.unknown(file, found)
-    convs, norms = {"down1": f"{outermost}.0", "up1": f"{outermost}.3"}, {}
+    convs = {"down1": f"{outermost}.0", "up1": f"{outermost}.3"}
+    norms: dict[str, str] = {}
     depth = 2
     while any(name.startswith(f"{within}.3.model.") for name in found):
         convs |= {f"down{depth}": f"{within}.1", f"up{depth}": f"{within}.5"}
