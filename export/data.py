@@ -260,11 +260,11 @@ def _half(file: Path, both: Picture, *, first: bool) -> Picture:
 
 
 def _fit(picture: Picture, spec: PictureSpec) -> Picture:
-    return _as_samples(resize(np.ascontiguousarray(picture), spec.height, spec.width), spec.dtype)
+    return as_samples(resize(np.ascontiguousarray(picture), spec.height, spec.width), spec.dtype)
 
 
-def _as_samples(picture: Picture, dtype: Samples) -> Picture:
-    """Converts between 8 and 16 bits: times 257, and back to the nearest level."""
+def as_samples(picture: Picture, dtype: Samples | str) -> Picture:
+    """Converts a picture between 8 and 16 bits: times 257, and back to the nearest level."""
     if picture.dtype == dtype:
         return picture
     if dtype == "uint16":

@@ -43,7 +43,7 @@ def parity(figures: Parity) -> str:
     """Tells in a phrase how far the model is from PyTorch."""
     return (
         f"at most {figures.max_difference:g} of 255 levels from PyTorch, {figures.mean_difference:g} on average"
-        f"{', PSNR ' + decibels(figures.psnr) if _has_psnr(figures) else ''}, over {figures.pictures} pictures "
+        f", PSNR {psnr(figures)}, over {figures.pictures} pictures "
         f"({figures.provider})"
     )
 
@@ -65,6 +65,11 @@ def decibels(psnr: float | None) -> str:
     return "infinite" if psnr is None else f"{psnr:.2f} dB"
 
 
+def psnr(found: Parity) -> str:
+    """Tells the PSNR of a proof, which is infinite where nothing differs; files of earlier versions have none."""
+    return UNKNOWN if found.psnr is None and found.max_difference else decibels(found.psnr)
+
+
 def sizes(spec: PictureSpec) -> str:
     """Tells in a phrase which heights and widths, in pixels, a side of the graph has."""
     if not spec.any_size:
@@ -84,11 +89,6 @@ def tensor(spec: PictureSpec) -> str:
     return f"{spec.dtype} [N, {height}, {width}, {spec.channels}]"
 
 
-def _has_psnr(found: Parity) -> bool:
-    """Tells a PSNR that is infinite from one that a file of an earlier version does not have."""
-    return found.psnr is not None or found.max_difference == 0
-
-
 def _json(metadata: Metadata) -> str:
     contents = metadata.model_dump(mode="json")
     if fingerprint := contents["fingerprint"]:
@@ -102,6 +102,7 @@ def _table(metadata: Metadata) -> Iterator[tuple[str, str]]:
     yield "input", _side(metadata.input)
     yield "output", _side(metadata.output)
     yield "samples", _samples(metadata)
+    yield "direction", metadata.direction
     yield "generator", ", ".join(f"{name} {value}" for name, value in metadata.generator.items())
     yield "weights", f"{metadata.weights}, {metadata.precision}"
     yield "graph", _graph(metadata.graph)

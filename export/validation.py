@@ -43,7 +43,7 @@ def measure(
         answer = translate(inputs[i : i + 1], row(seeds, i))
         _check(answer, targets)
         for metric in metrics:
-            metric.update(_unit(answer), _unit(targets[i : i + 1]))
+            metric.update(unit(answer), unit(targets[i : i + 1]))
     l1, psnr, ssim = (float(torch.as_tensor(metric.compute())) for metric in metrics)
     return Figures(l1=l1, psnr=psnr if math.isfinite(psnr) else None, ssim=ssim, pairs=len(inputs))
 
@@ -53,7 +53,7 @@ def _check(answer: Pictures, targets: Pictures) -> None:
         raise PicturesError(f"the answers are {list(answer.shape[1:])}, the targets {list(targets.shape[1:])}")
 
 
-def _unit(pictures: Pictures) -> torch.Tensor:
+def unit(pictures: Pictures) -> torch.Tensor:
     """Turns samples [n, H, W, C] into floats [n, C, H, W] from 0 to 1."""
     scaled = pictures.astype(np.float32) / np.float32(np.iinfo(pictures.dtype).max)
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
