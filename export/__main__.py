@@ -1,14 +1,14 @@
-"""`lapis-export`: a checkpoint becomes a proven model file; or a model file is described."""
+"""`lapis-export`: a checkpoint becomes a proven model file; or model files are described, verified or compared."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lapis.command import run
 
-from export.errors import ExportError
+from export.errors import ExportError, NotVerified
 from export.settings import ExportSettings
 
 if TYPE_CHECKING:
@@ -33,11 +33,37 @@ def _command(settings: ExportSettings) -> int:
         from export.describe import describe  # noqa: PLC0415
 
         print(describe(settings.describe, as_json=settings.as_json))
-    elif settings.checkpoint is not None:
+    elif settings.verify is not None:
+        from export.verify import verify  # noqa: PLC0415
+
+        (data,) = settings.paths
+        options = _as_given(settings, "device", "direction", "max_difference", "as_json")
+        try:
+            print(verify(settings.verify, data, **options))
+        except NotVerified as error:
+            print(error.report)
+            raise
+    elif settings.compare is not None:
+        from export.compare import compare  # noqa: PLC0415
+
+        other, data = settings.paths
+        print(
+            compare(
+                settings.compare,
+                other,
+                data,
+                **_as_given(settings, "device", "direction", "output", "force", "as_json"),
+            )
+        )
+    else:
         from export.exporter import export  # noqa: PLC0415
 
-        export(settings, settings.checkpoint)
+        export(settings, *settings.paths)
     return 0
+
+
+def _as_given(settings: ExportSettings, *names: str) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in names}
 
 
 def _end(signum: int, _: FrameType | None) -> None:

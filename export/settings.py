@@ -31,7 +31,7 @@ _PATHS = {"export": ["CHECKPOINT"], "describe": [], "verify": ["DATA"], "compare
 _GO_WITH = {
     "describe": {"as_json"},
     "verify": {"as_json", "device", "direction", "max_difference"},
-    "compare": {"as_json", "device", "direction", "output"},
+    "compare": {"as_json", "device", "direction", "output", "force"},
 }
 _ONLY = {
     "describe": "only reads a file",
@@ -142,7 +142,9 @@ class ExportSettings(CommandSettings):
     licence: str | None = Field(None, description="licence of that data set and so of the model")
     attribution: str | None = Field(None, description="who is to be named with it")
     url: str | None = Field(None, description="where the data set is")
-    force: CliToggleFlag[bool] = Field(False, description="replace the version if it is there")
+    force: CliToggleFlag[bool] = Field(
+        False, description="replace what is there: the version, or the picture of --compare"
+    )
     describe: Path | None = Field(None, description="model file to describe instead of exporting")
     verify: Path | None = Field(None, description="model file to prove again here, on the pictures of DATA")
     compare: Path | None = Field(None, description="model file to compare with another, B, on the pictures of DATA")

@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from export.__main__ import main
-from export.exporter import export
 from export.settings import ExportSettings
 from train.models import GeneratorConfig, build_generator, initialise
 from train.pairs.openmoji import drawings, render
@@ -167,7 +166,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def run(checkpoint: Path, **options: object) -> Path:
         folder = tmp_path_factory.mktemp("models") / "cats" / "3"
-        settings = ExportSettings(checkpoint=checkpoint, output=folder, **options)  # type: ignore[arg-type]
+        from export.exporter import export  # noqa: PLC0415
+
+        settings = ExportSettings(paths=[checkpoint], output=folder, **options)  # type: ignore[arg-type]
         export(settings, checkpoint)
         return folder
 

@@ -52,11 +52,23 @@ def test_name_must_be_plain(capsys: pytest.CaptureFixture[str], name: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "give the CHECKPOINT to export, or --describe MODEL.onnx"),
+        ([], "wanted is lapis-export CHECKPOINT --output models/NAME/VERSION; given was nothing beside the options"),
+        (["one", "two", "--output=cats/1"], "given was one two beside the options"),
         (["checkpoint"], "--output is required"),
         (["checkpoint", "--output=cats/1", "--json"], "--json goes with --describe"),
-        (["checkpoint", "--describe=model.onnx"], "leave out CHECKPOINT"),
+        (["checkpoint", "--describe=model.onnx"], "wanted is lapis-export --describe MODEL.onnx; given was checkpoint"),
         (["--describe=model.onnx", "--force", "--max-difference=2"], "leave out --force, --max-difference"),
+        (["--describe=model.onnx", "--validate=pairs"], "leave out --validate"),
+        (["--verify=model.onnx"], "wanted is lapis-export --verify MODEL.onnx DATA"),
+        (["--compare=a.onnx", "b.onnx"], "wanted is lapis-export --compare A.onnx B.onnx DATA; given was b.onnx"),
+        (["--compare=a.onnx", "--verify=a.onnx", "data"], "--verify and --compare: one at a time"),
+        (["--verify=a.onnx", "data", "--precision=fp16"], "--verify only runs a model; leave out --precision"),
+        (["checkpoint", "--output=cats/1", "--precision=int8"], "--precision int8 needs --calibrate"),
+        (["checkpoint", "--output=cats/1", "--calibrate=pictures"], "--calibrate goes with --precision int8"),
+        (["checkpoint", "--output=cats/1", "--size=256"], "--size"),
+        (["checkpoint", "--output=cats/1", "--size=0x256"], "HEIGHTxWIDTH in pixels"),
+        (["checkpoint", "--output=cats/1", "--netG=stylegan"], "--netG"),
+        (["checkpoint", "--output=cats/1", "--bits=12"], "--bits"),
         (["checkpoint", "--output=cats/1", "--precision=int7"], "--precision"),
         (["checkpoint", "--output=cats/1", "--max-difference=-1"], "--max-difference"),
         (["checkpoint", "--output=cats/1", "--ouput=cats/2"], "--ouput"),
@@ -73,3 +85,9 @@ def test_environment_sets_what_no_flag_does(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LAPIS_EXPORT_STATISTICS", "image")
     chosen = settings("checkpoint", "--output=cats/1", "--statistics=running")
     assert (chosen.precision, chosen.statistics) == ("fp16-weights", "running")
+
+
+def test_compare_takes_two_models_and_data() -> None:
+    chosen = settings("--compare=a.onnx", "b.onnx", "data, of a kind", "--output=both.png", "--json")
+    assert [str(path) for path in chosen.paths] == ["b.onnx", "data, of a kind"]
+    assert (str(chosen.compare), chosen.as_json) == ("a.onnx", True)

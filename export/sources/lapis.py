@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from export.errors import CheckpointError, OptionError
 from export.metadata import Data, Figures, Weights
+from export.sources import tensors
+from export.sources.source import Direction, Source, Wishes
 from train.models import GeneratorConfig, UnknownArchitecture, build_generator, size_multiple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
+
+CONFIG = "config.json"
 
 
 class _Section(BaseModel):
@@ -28,10 +28,12 @@ class _Section(BaseModel):
 
 
 class TrainingData(Data):
-    """The data set as the model saw it: pictures of height x width pixels."""
+    """The data set as the model saw it: pictures of height x width pixels, of `bits` bits a sample."""
 
     height: int
     width: int
+    direction: Direction = "AtoB"
+    bits: Literal[8, 16] = 8
 
 
 class Training(_Section):
@@ -62,50 +64,60 @@ class Metrics(_Section):
     training_seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint directory, read and found whole; `generator` carries the weights and is in eval mode.
-
-    `best_weights` are those that the training validates and shows, whichever were loaded.
-    """
-
-    folder: Path
-    config: Config
-    metrics: Metrics
-    architecture: GeneratorConfig
-    generator: nn.Module
-    weights: Weights
-    best_weights: Weights
-    sha256: str
-
-
 S = TypeVar("S", bound=_Section)
 
 
-def load(folder: Path, wanted: Literal["auto", "ema", "generator"]) -> Checkpoint:
+def is_checkpoint(place: Path) -> bool:
+    """Tells whether this is a checkpoint directory, or a run with its latest one."""
+    return any((folder / CONFIG).exists() for folder in (place, place / "latest"))
+
+
+def load(place: Path, wishes: Wishes) -> Source:
     """Reads a checkpoint directory, or the latest one of a training run.
 
-    Raises CheckpointError where it is not whole, OptionError where it lacks the wanted weights.
+    Raises CheckpointError where it is not whole or is of another architecture than wished, OptionError where it lacks
+    the wanted weights.
     """
-    folder = _find(folder)
-    config = _read(folder / "config.json", Config)
+    folder = place if (place / CONFIG).exists() else (place / "latest").resolve()
+    config = _read(folder / CONFIG, Config)
     metrics = _read(folder / "metrics.json", Metrics)
-    architecture = _architecture(folder / "config.json", config)
-    weights = _choose(folder, config.training, wanted)
+    architecture = _architecture(folder / CONFIG, config)
+    _refuse(folder, architecture, wishes)
+    weights = _choose(folder, config.training, wishes.weights)
     file = folder / f"{weights}.safetensors"
     generator = build_generator(architecture).eval().requires_grad_(requires_grad=False)
-    tensors = _tensors(file)
-    _check(file, generator.state_dict(), tensors)
-    generator.load_state_dict(tensors)
-    best = _choose(folder, config.training, "auto")
-    return Checkpoint(folder, config, metrics, architecture, generator, weights, best, _sha256(file))
+    found = _tensors(file)
+    tensors.check(file, generator.state_dict(), found)
+    generator.load_state_dict(found)
+    return Source(
+        place=folder,
+        origin="lapis",
+        architecture=architecture,
+        generator=generator,
+        sha256=tensors.sha256(file),
+        recognised=f"{architecture.netG}, ngf {architecture.ngf}, {architecture.norm} norm",
+        height=config.data.height,
+        width=config.data.width,
+        gathered=True,
+        batch_size=config.training.batch_size,
+        weights=weights,
+        best_weights=_choose(folder, config.training, "auto"),
+        step=config.step,
+        epoch=config.epoch,
+        dtype="uint16" if config.data.bits == 16 else "uint8",
+        direction=config.data.direction,
+        data=Data.model_validate(config.data.model_dump()),
+        training=config.training.model_dump(),
+        training_seconds=metrics.training_seconds,
+        validation=metrics.validation,
+        baseline=metrics.baseline,
+        examples=_there(folder / "examples"),
+        grid=_there(folder / "grid.png"),
+    )
 
 
-def _find(place: Path) -> Path:
-    if not place.is_dir():
-        raise CheckpointError(f"{place} is not a checkpoint directory; lapis-train writes them")
-    latest = place / "latest"
-    return latest.resolve() if latest.is_dir() and not (place / "config.json").exists() else place
+def _there(path: Path) -> Path | None:
+    return path if path.exists() else None
 
 
 def _read(path: Path, section: type[S]) -> S:
@@ -142,6 +154,19 @@ def _architecture(path: Path, config: Config) -> GeneratorConfig:
     return architecture
 
 
+def _refuse(folder: Path, architecture: GeneratorConfig, wishes: Wishes) -> None:
+    """Raises CheckpointError where the user takes the checkpoint for another one than it is."""
+    wished = {name: getattr(wishes, name) for name in ("netG", "norm", "ngf", "input_nc", "output_nc")}
+    wished["use_dropout"] = wishes.dropout
+    differ = [
+        f"{name} {getattr(architecture, name)}, not {value}"
+        for name, value in wished.items()
+        if value is not None and value != getattr(architecture, name)
+    ]
+    if differ:
+        raise CheckpointError(f"{folder / CONFIG}: the generator has {'; '.join(differ)}; leave the option out")
+
+
 def _choose(folder: Path, training: Training, wanted: Literal["auto", "ema", "generator"]) -> Weights:
     averaged = training.ema_decay > 0 or (folder / "ema.safetensors").exists()
     if wanted == "ema" and not averaged:
@@ -153,30 +178,11 @@ def _choose(folder: Path, training: Training, wanted: Literal["auto", "ema", "ge
 
 def _tensors(file: Path) -> dict[str, Tensor]:
     try:
-        tensors: dict[str, Tensor] = load_file(file)
+        found: dict[str, Tensor] = load_file(file)
     except FileNotFoundError as error:
         raise CheckpointError(f"{file.parent} is no whole checkpoint: {file.name} is missing") from error
     except OSError as error:
         raise CheckpointError(f"{file}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise CheckpointError(f"{file} is damaged or cut short: {error}") from error
-    return tensors
-
-
-def _check(file: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raises one error that lists, by name, every tensor that does not fit the network or is not finite."""
-    problems = [f"missing {name}" for name in wanted if name not in found]
-    problems += [f"unexpected {name}" for name in found if name not in wanted]
-    for name in [name for name in wanted if name in found]:
-        if wanted[name].shape != found[name].shape:
-            problems.append(f"{name} is {list(found[name].shape)} and should be {list(wanted[name].shape)}")
-        elif not torch.isfinite(found[name]).all():
-            problems.append(f"{name} holds NaN or infinity")
-    if problems:
-        raise CheckpointError(f"{file} does not fit its config.json: {'; '.join(problems)}")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        digest: str = hashlib.file_digest(stream, "sha256").hexdigest()
-    return digest
+    return found
