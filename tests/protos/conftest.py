@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +20,7 @@ from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_status import rpc_status
+from lapis.__main__ import main
 from lapis.v1 import translation_pb2 as v1
 from lapis.v1.repository_pb2 import LoadModelRequest, UnloadModelRequest
 from lapis.v1.repository_pb2 import LoadModelResponse as Loaded
@@ -27,6 +30,7 @@ from lapis.v1.translation_pb2_grpc import TranslationServiceServicer, add_Transl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 
@@ -346,3 +350,27 @@ def closed_address() -> str:
     server = Server()
     server.stop()
     return server.address
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """Runs `lapis-translate` against the server, in a folder of its own, with no settings from outside."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("LAPIS_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str, server: str = server.address) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["lapis-translate", *arguments, "--server", server])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Ended(int(str(ended.value.code)), *capfd.readouterr())
+
+    return run

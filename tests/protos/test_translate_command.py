@@ -8,40 +8,15 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
-from lapis.__main__ import main
 from lapis.v1 import translation_pb2 as v1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Server
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def command(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Ended]:
-    """Runs `lapis-translate` against the server, in a folder of its own, with no settings from outside."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LAPIS_")]:
-        monkeypatch.delenv(name)
-
-    def run(*arguments: str, server: str = server.address) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["lapis-translate", *arguments, "--server", server])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Ended(int(str(ended.value.code)), *capfd.readouterr())
-
-    return run
+    from conftest import Ended, Server
 
 
 def pictures(**contents: bytes) -> list[str]:
@@ -54,10 +29,12 @@ def pictures(**contents: bytes) -> list[str]:
 def test_one_picture_is_told_of_in_one_line(command: Callable[..., Ended]) -> None:
     ended = command(*pictures(cat=b"cat"), "--output", "out.jpg")
     assert Path("out.jpg").read_bytes() == b"translated cat"
-    assert ended == Ended(
+    assert ended == (
         0,
-        "out.jpg: 3x2 jpeg by edges2emoji 1 in 1007.0 ms "
-        "(decode 1.0, queue 2.0, infer 1000.0, encode 4.0; batch of 5)\n",
+        (
+            "out.jpg: 3x2 jpeg by edges2emoji 1 in 1007.0 ms "
+            "(decode 1.0, queue 2.0, infer 1000.0, encode 4.0; batch of 5)\n"
+        ),
         "",
     )
 
@@ -100,7 +77,7 @@ def test_failing_picture_is_named_with_its_reason(command: Callable[..., Ended])
 
 def test_only_picture_that_fails_is_exit_code_1(command: Callable[..., Ended]) -> None:
     ended = command(*pictures(bad=b"fail INFERENCE_FAILED"), "--output", "out")
-    assert ended == Ended(1, "", "bad.png: sentence of INFERENCE_FAILED (INFERENCE_FAILED)\n")
+    assert ended == (1, "", "bad.png: sentence of INFERENCE_FAILED (INFERENCE_FAILED)\n")
     assert list(Path("out").iterdir()) == []
 
 
@@ -143,7 +120,7 @@ def test_list_of_failures_that_cannot_be_written_stops_it_before_anything_is_sen
 ) -> None:
     ended = command(*pictures(a=b"a"), "--output", "out", "--failures", "none/failed.txt")
     complaint = "cannot write --failures none/failed.txt: No such file or directory"
-    assert ended == Ended(2, "", f"lapis-translate: error: {complaint}\n")
+    assert ended == (2, "", f"lapis-translate: error: {complaint}\n")
     assert server.service.requests == []
 
 
@@ -167,7 +144,7 @@ def test_resumed_run_sends_what_is_left_and_says_so(command: Callable[..., Ended
     assert sorted(request.encoded for request in server.service.requests) == [b"b", b"c"]
     assert Path("out/a.png").read_bytes() == b"earlier"
     again = command("a.png", "b.png", "c.png", "--output", "out", "--resume")
-    assert again == Ended(0, "nothing to do: all 3 translations are in out already\n", "")
+    assert again == (0, "nothing to do: all 3 translations are in out already\n", "")
 
 
 def test_many_pictures_give_way_and_one_does_not(command: Callable[..., Ended], server: Server) -> None:
@@ -242,7 +219,7 @@ def test_server_that_is_still_starting_is_waited_for(closed_address: str, serve:
 
 def test_unknown_model_is_told_once_and_makes_nothing(command: Callable[..., Ended]) -> None:
     ended = command(*pictures(a=b"a", b=b"b"), "--output", "out", "--model", "edges2dogs")
-    assert ended == Ended(2, "", "lapis-translate: error: sentence of MODEL_NOT_FOUND\n")
+    assert ended == (2, "", "lapis-translate: error: sentence of MODEL_NOT_FOUND\n")
     assert not Path("out").exists()
 
 
@@ -250,7 +227,7 @@ def test_model_that_failed_to_load_is_not_waited_for(command: Callable[..., Ende
     server.service.models = [v1.Model(name="edges2emoji", version="3", state=v1.MODEL_STATE_FAILED)]
     ended = command(*pictures(a=b"a"), "--output", "out")
     sentence = "the server could not load model edges2emoji version 3; its log says why"
-    assert ended == Ended(2, "", f"lapis-translate: error: {sentence}\n")
+    assert ended == (2, "", f"lapis-translate: error: {sentence}\n")
     assert server.service.requests == []
 
 
@@ -278,7 +255,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     command: Callable[..., Ended], server: Server, arguments: str, message: str
 ) -> None:
     pictures(a=b"a")
-    assert command(*arguments.split()) == Ended(2, "", f"lapis-translate: error: {message}\n")
+    assert command(*arguments.split()) == (2, "", f"lapis-translate: error: {message}\n")
     assert server.service.requests == []
     assert [path.name for path in Path().iterdir()] == ["a.png"]
 
@@ -304,14 +281,16 @@ def test_settings_come_from_the_environment_and_from_a_file(
 def test_models_are_listed_as_a_table(command: Callable[..., Ended], server: Server) -> None:
     server.service.models.append(v1.Model(name="new", version="12", state=v1.MODEL_STATE_LOADING, max_batch_size=1))
     ended = command("--models")
-    assert ended == Ended(
+    assert ended == (
         0,
-        "MODEL        VERSION  STATE    INPUT      OUTPUT                            PROVIDER              MAX BATCH  "
-        "LABELS         SAMPLES  SEED\n"
-        "edges2emoji  1        ready    256x256x3  any multiple of 256 from 256, x1  CPUExecutionProvider  8          "
-        "latest,stable  uint8    no\n"
-        "new          12       loading  0x0x0      0x0x0                             -                     1          "
-        "-              -        -\n",
+        (
+            "MODEL        VERSION  STATE    INPUT      OUTPUT                            PROVIDER              MAX BATCH  "
+            "LABELS         SAMPLES  SEED\n"
+            "edges2emoji  1        ready    256x256x3  any multiple of 256 from 256, x1  CPUExecutionProvider  8          "
+            "latest,stable  uint8    no\n"
+            "new          12       loading  0x0x0      0x0x0                             -                     1          "
+            "-              -        -\n"
+        ),
         "",
     )
 
@@ -372,105 +351,3 @@ def test_server_that_goes_away_is_exit_code_2_with_what_is_done(server: Server, 
     assert out.endswith(", 2 not sent\n")
     assert err.startswith(f"lapis-translate: error: no Lapis server answers at {server.address}: ")
     assert err.count("\n") == 1
-
-
-def test_models_say_whether_they_take_seeds_and_of_what_samples_they_are(
-    command: Callable[..., Ended], server: Server
-) -> None:
-    model = server.service.models[0]
-    model.takes_seed, model.output.sample_type = True, v1.SAMPLE_TYPE_UINT16
-    assert command("--models").out.splitlines()[1].endswith("latest,stable  uint8 to uint16  yes")
-
-
-def test_one_seed_is_that_of_every_picture(command: Callable[..., Ended], server: Server) -> None:
-    server.service.models[0].takes_seed = True
-    assert command(*pictures(a=b"a", b=b"b"), "--output", "out", "--seed", "-3").code == 0
-    assert [request.seed for request in server.service.requests] == [-3, -3]
-    assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png"]
-    ended = command(*pictures(a=b"a"), "--output", "one.png", "--seed", "9")
-    assert "batch of 5, seed 9)" in ended.out
-
-
-def test_several_seeds_make_several_translations_of_each_picture(command: Callable[..., Ended], server: Server) -> None:
-    server.service.models[0].takes_seed = True
-    ended = command(*pictures(a=b"a", b=b"b"), "--output", "out", "--seeds", "0-2,40", "--concurrency", "1")
-    assert ended.out.startswith("8 of 8 pictures translated to out")
-    assert [(request.encoded, request.seed) for request in server.service.requests] == [
-        (picture, seed) for picture in (b"a", b"b") for seed in (0, 1, 2, 40)
-    ]
-    assert sorted(path.name for path in Path("out").iterdir()) == sorted(
-        f"{name}.seed{seed}.png" for name in "ab" for seed in (0, 1, 2, 40)
-    )
-    more = command("a.png", "b.png", "--output", "out", "--seeds", "0-3,40", "--resume")
-    assert more.out.startswith("2 of 2 pictures translated to out")
-    assert more.out.endswith("8 were there already\n")
-
-
-def test_failed_seeds_can_be_fed_back_and_keep_their_names(command: Callable[..., Ended], server: Server) -> None:
-    server.service.models[0].takes_seed = True
-    run = ("--output", "out", "--seeds", "0-2", "--failures", "failed.txt")
-    assert command(*pictures(a=b"a", bad=b"fail INFERENCE_FAILED"), *run).code == 1
-    assert sorted(Path("failed.txt").read_text().splitlines()) == [
-        f"bad.png\tbad.seed{seed}.png\t{seed}" for seed in range(3)
-    ]
-    Path("bad.png").write_bytes(b"repaired")
-    server.service.requests.clear()
-    assert command("--list", "failed.txt", *run).code == 0
-    assert sorted(request.seed for request in server.service.requests) == [0, 1, 2]
-    assert len(list(Path("out").iterdir())) == 6
-
-
-def test_list_may_give_each_picture_its_seed(command: Callable[..., Ended], server: Server) -> None:
-    server.service.models[0].takes_seed = True
-    pictures(a=b"a", b=b"b")
-    Path("list.txt").write_text("a.png\tfirst\t5\nb.png\t\t-6\na.png\tlast\n")
-    assert command("--list", "list.txt", "--output", "out", "--seed", "1", "--concurrency", "1").code == 0
-    assert [request.seed for request in server.service.requests] == [5, -6, 1]
-    assert sorted(path.name for path in Path("out").iterdir()) == ["b.png", "first.png", "last.png"]
-
-
-def test_list_with_a_seed_that_is_none_is_refused(command: Callable[..., Ended]) -> None:
-    pictures(a=b"a")
-    Path("list.txt").write_text("a.png\tfirst\tseven\n")
-    ended = command("--list", "list.txt", "--output", "out")
-    assert ended.code == 2
-    assert ended.err == "lapis-translate: error: a list gives the seed 'seven', which is no whole number of 64 bits\n"
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--seeds", "7-3"], "--seeds: must be seeds such as 7, 0-7 or 1,5,10-19"),
-        (["--seeds", "a"], "--seeds: must be seeds such as 7, 0-7 or 1,5,10-19"),
-        (["--seeds", "0-10000"], "--seeds: names 10,001 seeds; at most 10,000 are taken"),
-        (["--seed", str(2**63)], "--seed: Input should be less than or equal to 9223372036854775807"),
-        (["--seed", "1", "--seeds", "1-2"], "give one of them"),
-        (["--seed", "1"], "model edges2emoji version 1 takes no seed"),
-        (["--seeds", "1"], "model edges2emoji version 1 takes no seed"),
-    ],
-)
-def test_seeds_that_cannot_be_are_refused_once_and_for_all(
-    command: Callable[..., Ended], server: Server, flags: list[str], words: str
-) -> None:
-    ended = command(*pictures(a=b"a", b=b"b"), "--output", "out", *flags)
-    assert ended.code == 2
-    assert words in ended.err
-    assert ended.err.count("\n") == 1
-    assert not Path("out").exists()
-    assert server.service.requests == []
-
-
-def test_format_that_cannot_hold_the_model_s_bits_is_refused_once(
-    command: Callable[..., Ended], server: Server
-) -> None:
-    server.service.models[0].output.sample_type = v1.SAMPLE_TYPE_UINT16
-    ended = command(*pictures(a=b"a", b=b"b"), "--output", "out", "--format", "webp")
-    assert (ended.code, ended.out) == (2, "")
-    assert "gives 16 bits, which webp cannot hold: ask for --format png" in ended.err
-    assert not Path("out").exists()
-
-
-def test_fit_is_the_server_s_to_choose_unless_it_is_given(command: Callable[..., Ended], server: Server) -> None:
-    command(*pictures(a=b"a"), "--output", "out")
-    command(*pictures(b=b"b"), "--output", "out", "--fit", "none")
-    assert [request.fit for request in server.service.requests] == [v1.FIT_UNSPECIFIED, v1.FIT_NONE]

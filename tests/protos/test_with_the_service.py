@@ -75,19 +75,8 @@ class Served(NamedTuple):
 @contextmanager
 def serving(models: Path, *options: str, port: int = 0) -> Iterator[Served]:
     """Runs `lapis-serve` over the models while the block does."""
-    fixed = [
-        "--models",
-        str(models),
-        "--devices",
-        "cpu",
-        "--instances",
-        "1",
-        "--http-port",
-        "0",
-        "--log-format",
-        "json",
-    ]
-    command = [sys.executable, "-m", "service", *fixed, "--port", str(port), *options]
+    where = ["--models", str(models), "--port", str(port), "--http-port", "0", "--log-format", "json"]
+    command = [sys.executable, "-m", "service", *where, "--devices", "cpu", "--instances", "1", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         events = (json.loads(line) for line in process.stderr if line.startswith("{"))
