@@ -284,12 +284,12 @@ def test_models_are_listed_as_a_table(command: Callable[..., Ended], server: Ser
     assert ended == (
         0,
         (
-            "MODEL        VERSION  STATE    INPUT      OUTPUT                            PROVIDER              MAX BATCH"
-            "  LABELS         SAMPLES  SEED\n"
-            "edges2emoji  1        ready    256x256x3  any multiple of 256 from 256, x1  CPUExecutionProvider  8        "
-            "  latest,stable  uint8    no\n"
-            "new          12       loading  0x0x0      0x0x0                             -                     1        "
-            "  -              -        -\n"
+            "MODEL        VERSION  STATE    INPUT      OUTPUT                            PROVIDER              "
+            "MAX BATCH  LABELS         SAMPLES  SEED\n"
+            "edges2emoji  1        ready    256x256x3  any multiple of 256 from 256, x1  CPUExecutionProvider  "
+            "8          latest,stable  uint8    no\n"
+            "new          12       loading  0x0x0      0x0x0                             -                     "
+            "1          -              -        -\n"
         ),
         "",
     )
