@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from export.fingerprint import take
 from export.metadata import Parity
@@ -63,6 +64,40 @@ def test_what_export_saw_is_seen_again(
     check(load(inverted))
     with pytest.raises(StartupError, match=r"of 255 levels off, .* on average, where 2 are accepted on the CPU"):
         check(load(as_before))
+
+
+@pytest.mark.parametrize("multiple", [0, 2])
+@pytest.mark.parametrize("shape", [(8, 8, 3), (6, 4, 2), (300, 520, 1)])
+def test_fingerprint_of_16_bits_is_held_to_16_bits(
+    tmp_path: Path, write_model: WriteModel, shape: tuple[int, int, int], multiple: int
+) -> None:
+    def load(translate: Callable[[Pictures], Pictures]) -> Engine:
+        side = dict(zip(("height", "width", "channels"), shape, strict=True)) | {"dtype": "uint16"}
+        side |= {"multiple": multiple}
+        kept = take(translate, picture(*shape).astype(np.uint16) * 257, PARITY).model_dump()  # type: ignore[arg-type]
+        described = {"format": "lapis-model/1", "input": side, "output": side, "fingerprint": kept}
+        sizes = ("N", "H", "W", shape[2]) if multiple else ("N", *shape)
+        path = tmp_path / "model.onnx"
+        write_model(path, "invert", input_shape=sizes, metadata=described, element=TensorProto.UINT16)
+        return Engine(path, Placement((Lane("cpu", 1),), on_gpu=False), EngineOptions(max_batch_size=2))
+
+    check(load(inverted))
+    check(load(lambda pictures, _: ~pictures - 2 * 257))  # two levels of 255 are accepted, as with 8 bits
+    with pytest.raises(StartupError, match="up to 2.004 of 255 levels off"):
+        check(load(lambda pictures, _: ~pictures - 2 * 257 - 1))
+
+
+def test_model_that_takes_seeds_is_given_the_one_that_it_was_exported_with(
+    tmp_path: Path, write_model: WriteModel
+) -> None:
+    def load(seed: int) -> Engine:
+        says = metadata(picture(8, 8, 3), lambda pictures, _: pictures + np.uint8(seed)) | {"noise": "seeded"}
+        path = write_model(tmp_path / "model.onnx", "tint", metadata=says)
+        return Engine(path, Placement((Lane("cpu", 1),), on_gpu=False), EngineOptions(max_batch_size=2))
+
+    check(load(0))
+    with pytest.raises(StartupError, match="up to 5 of 255 levels off"):
+        check(load(5))
 
 
 class Machine:
