@@ -38,7 +38,9 @@ def clean(model: onnx.ModelProto) -> onnx.ModelProto:
     version are the oldest that serve; every value's type and shape is known. Raises GraphInvalid where ONNX refuses the
     result, or a shape cannot be told.
     """
-    graph = onnx_ir.from_proto(model)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)  # onnx-ir renames the tensors of the proto that it was given
+    graph = onnx_ir.from_proto(copy)
     # Twice: what the second round of folding uncovers is what the hashed deduplication makes equal.
     for _ in range(2):
         optimizer.optimize_ir(graph, should_fold=_should_fold)
@@ -171,7 +173,7 @@ def _name(graph: onnx_ir.Graph) -> None:
             node.name = _free("/".join([*_scope(node), node.op_type]), taken)
         for value in node.outputs:
             if not value.is_graph_output():
-                value.name = node.name if len(node.outputs) == 1 else f"{node.name}:{value.index()}"
+                value.name = f"{node.name}/{value.index()}" if value.index() else node.name
     taken = set(graph.initializers)
     for name, constant in list(graph.initializers.items()):
         if _NAMELESS.fullmatch(name):
