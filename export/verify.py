@@ -56,9 +56,10 @@ def verify(
 ) -> str:
     """Returns a table of checks, a line each, or the same as JSON.
 
-    DATA at `place` is anything that `export.data` reads. `max_difference` replaces the largest difference from the CPU, in levels of 255, that the model's precision may
-    have. Raises NotVerified, which carries the table, where a check does not hold; ModelFileError where the file is no
-    model of ours; PicturesError and OptionError where DATA or the device are not there.
+    DATA at `place` is anything that `export.data` reads. `max_difference` replaces the largest difference from the CPU,
+    in levels of 255, that the model's precision may have. Raises NotVerified, which carries the table, where a check
+    does not hold; ModelFileError where the file is no model of ours; PicturesError and OptionError where DATA or the
+    device are not there.
     """
     subject = Subject.of(model, place, device, direction, max_difference)
     findings = list(_run(subject))

@@ -8,12 +8,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from PIL import Image
 from safetensors.torch import save_file
 
+from export import proof
 from export.__main__ import main
+from export.fingerprint import take
+from export.metadata import Metadata, Parity, PictureSpec
+from export.model_file import attach
 from export.settings import ExportSettings
 from train.models import GeneratorConfig, build_generator, initialise
 from train.pairs.openmoji import drawings, render
@@ -173,3 +179,106 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder
 
     return run
+
+
+@pytest.fixture
+def hand_made(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a model file without a network: it adds `by` levels and what the seed is beyond a multiple of 13.
+
+    `rule` is a list of ONNX nodes from `brighter` to `ruled`, both float [N, H, W, C], for models with a mistake.
+    """
+
+    def make(
+        name: str = "cats",
+        given: PictureSpec | None = None,
+        made: PictureSpec | None = None,
+        *,
+        by: float = 0,
+        rule: list[onnx.NodeProto] | None = None,
+        seeded: bool = False,
+        **metadata: object,
+    ) -> Path:
+        given = given or PictureSpec.of(16, 16, 3)
+        made = made or given
+        model = _adding(by, rule or [helper.make_node("Identity", ["brighter"], ["ruled"])], given, made, seeded=seeded)
+        attach(model, Metadata.model_validate(_hand_made_metadata(name, given, made, seeded=seeded) | metadata))
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def with_fingerprint() -> Callable[..., Path]:
+    """Puts into a model file a picture and what the model makes of it."""
+
+    def put(path: Path) -> Path:
+        model = onnx.load(path)
+        metadata = Metadata.model_validate_json(model.metadata_props[0].value)
+        given = metadata.input
+        random = np.random.default_rng(0)
+        picture = random.integers(0, 200, (given.height, given.width, given.channels)).astype(given.dtype)
+        translate = proof.translate_with(proof.open_session(path.read_bytes()))
+        parity = Parity(pictures=1, max_difference=0, mean_difference=0, provider="CPUExecutionProvider")
+        kept = take(translate, picture, parity, seeded=metadata.noise == "seeded")
+        attach(model, metadata.model_copy(update={"fingerprint": kept}))
+        onnx.save(model, path)
+        return path
+
+    return put
+
+
+def _adding(
+    by: float, rule: list[onnx.NodeProto], given: PictureSpec, made: PictureSpec, *, seeded: bool
+) -> onnx.ModelProto:
+    largest = float(np.iinfo(given.dtype).max)
+    numbers = {"by": by * largest / 255, "low": 0.0, "high": largest}
+    constants = [helper.make_tensor(key, TensorProto.FLOAT, [], [value]) for key, value in numbers.items()]
+    constants += [helper.make_tensor("thirteen", TensorProto.INT64, [], [13])]
+    constants += [helper.make_tensor("sides", TensorProto.INT64, [3], [1, 2, 3])]
+    nodes = [helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT)]
+    nodes += [helper.make_node("Add", ["levels", "by"], ["plain" if seeded else "brighter"])]
+    if seeded:
+        nodes += [
+            helper.make_node("Mod", ["seed", "thirteen"], ["rest"]),
+            helper.make_node("Cast", ["rest"], ["drawn"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["drawn", "sides"], ["noise"]),
+            helper.make_node("Add", ["plain", "noise"], ["brighter"]),
+        ]
+    nodes += [*rule, helper.make_node("Clip", ["ruled", "low", "high"], ["clipped"])]
+    nodes += [helper.make_node("Cast", ["clipped"], ["translation"], to=_KINDS[made.dtype])]
+    inputs = [_value("image", given)]
+    if seeded:
+        inputs += [helper.make_tensor_value_info("seed", TensorProto.INT64, ["N"])]
+    graph = helper.make_graph(nodes, "adding", inputs, [_value("translation", made)], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+_KINDS = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16}
+
+
+def _value(name: str, spec: PictureSpec) -> onnx.ValueInfoProto:
+    sides = ["H", "W"] if spec.any_size else [spec.height, spec.width]
+    return helper.make_tensor_value_info(name, _KINDS[spec.dtype], ["N", *sides, spec.channels])
+
+
+def _hand_made_metadata(name: str, given: PictureSpec, made: PictureSpec, *, seeded: bool) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": "1",
+        "input": given,
+        "output": made,
+        "statistics": "none",
+        "noise": "seeded" if seeded else "off",
+        "precision": "fp32",
+        "weights": "generator",
+        "generator": {"netG": "unet_128", "ngf": 4},
+        "source": {"checkpoint_sha256": "ab" * 32, "step": None},
+        "data": {},
+        "validation": None,
+        "baseline": None,
+        "parity": {"pictures": 4, "max_difference": 0, "mean_difference": 0, "provider": "CPUExecutionProvider"},
+        "batch_invariance": {"batch_sizes": [1, 2], "max_difference": 0},
+        "lapis_version": "0.1.0",
+    }

@@ -11,14 +11,18 @@ from onnx import TensorProto, helper, numpy_helper
 from export.errors import NamesDiffer, OptionError, ProofError, RowsDiffer, ShapesDiffer, ValuesDiffer
 from export.metadata import PictureSpec
 from export.precision import Bounds
-from export.proof import open_session, prove_contract, prove_rows, prove_values
+from export.proof import open_session, prove_contract, prove_rows, prove_values, some_seeds, translate_with
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     Pictures = NDArray[np.uint8]
 
 SPEC = PictureSpec.of(4, 4, 3)
+ANY = PictureSpec.of(8, 8, 3, multiple=4, smallest=4)
 EXACT = Bounds(0, 0)
 
 
@@ -72,9 +76,29 @@ def test_other_shapes_and_types_are_refused(change: dict[str, object]) -> None:
         prove_contract(open_session(brighter(**change)), SPEC, SPEC)  # type: ignore[arg-type]
 
 
+def test_free_sizes_and_seeds_are_part_of_the_contract(hand_made: Callable[..., Path]) -> None:
+    free = open_session(hand_made(given=ANY).read_bytes())
+    prove_contract(free, ANY, ANY)
+    with pytest.raises(ShapesDiffer, match=r"the contract has tensor\(uint8\) \[N, 8, 8, 3\]"):
+        prove_contract(free, PictureSpec.of(8, 8, 3), PictureSpec.of(8, 8, 3))
+    with pytest.raises(ShapesDiffer, match=r"the contract has tensor\(uint8\) \[N, H, W, 3\]"):
+        prove_contract(open_session(brighter()), ANY, ANY)
+    with pytest.raises(NamesDiffer, match="inputs are image; the contract has image, seed"):
+        prove_contract(free, ANY, ANY, seeded=True)
+    prove_contract(open_session(hand_made(given=ANY, seeded=True).read_bytes()), ANY, ANY, seeded=True)
+
+
+def test_sixteen_bits_are_part_of_the_contract(hand_made: Callable[..., Path]) -> None:
+    deep = PictureSpec.of(4, 4, 3, dtype="uint16")
+    session = open_session(hand_made(given=deep).read_bytes())
+    prove_contract(session, deep, deep)
+    with pytest.raises(ShapesDiffer, match=r"is tensor\(uint16\).*the contract has tensor\(uint8\)"):
+        prove_contract(session, SPEC, SPEC)
+
+
 def test_equal_pictures_pass_and_the_figures_are_told(pictures: Pictures) -> None:
     parity = prove_values(open_session(brighter()), pictures, pictures, EXACT)
-    assert (parity.pictures, parity.max_difference, parity.mean_difference) == (3, 0, 0.0)
+    assert (parity.pictures, parity.max_difference, parity.mean_difference, parity.psnr) == (3, 0, 0.0, None)
     assert parity.provider == "CPUExecutionProvider"
 
 
@@ -100,27 +124,65 @@ def test_small_shift_of_all_pixels_is_refused_by_the_mean(pictures: Pictures) ->
         prove_values(open_session(brighter(by=1)), pictures, pictures, Bounds(1, 0.5))
 
 
+def test_psnr_below_the_bound_is_refused(pictures: Pictures) -> None:
+    parity = prove_values(open_session(brighter(by=1)), pictures, pictures, Bounds(1, 1, 48))
+    assert parity.psnr == pytest.approx(20 * np.log10(255), abs=0.01)
+    with pytest.raises(ValuesDiffer, match=r"\(PSNR 48.13 dB\).*\(PSNR 49 dB\)"):
+        prove_values(open_session(brighter(by=1)), pictures, pictures, Bounds(1, 1, 49))
+
+
+def test_sixteen_bits_differ_by_parts_of_a_level(hand_made: Callable[..., Path]) -> None:
+    deep = PictureSpec.of(4, 4, 3, dtype="uint16")
+    pictures = np.random.default_rng(0).integers(0, 60000, (2, 4, 4, 3), dtype=np.uint16)
+    parity = prove_values(
+        open_session(hand_made(given=deep, by=0.5).read_bytes()), pictures, pictures, Bounds(0.501, 1)
+    )
+    assert parity.max_difference == pytest.approx(0.5, abs=0.003)
+    assert parity.mean_difference == pytest.approx(0.5, abs=0.003)
+
+
+def test_each_picture_is_given_its_own_seed(hand_made: Callable[..., Path], pictures: Pictures) -> None:
+    session = open_session(hand_made(given=SPEC, seeded=True).read_bytes())
+    seeds = np.array([0, 5, 12], np.int64)
+    expected = pictures + seeds.astype(np.uint8)[:, None, None, None]
+    assert prove_values(session, pictures, expected, EXACT, seeds).max_difference == 0
+    assert prove_rows(translate_with(session), pictures, seeds).max_difference == 0
+    with pytest.raises(ValuesDiffer):
+        prove_values(session, pictures, expected, EXACT, seeds[::-1].copy())
+
+
+def test_seeds_are_zero_unless_given(hand_made: Callable[..., Path], pictures: Pictures) -> None:
+    translate = translate_with(open_session(hand_made(given=SPEC, seeded=True).read_bytes()))
+    np.testing.assert_array_equal(translate(pictures, None), pictures)
+
+
+def test_seeds_are_always_the_same_and_of_both_signs() -> None:
+    seeds = some_seeds(32)
+    np.testing.assert_array_equal(seeds[:8], some_seeds(8))
+    assert (seeds.min() < -(2**62), seeds.max() > 2**62) == (True, True)
+
+
 def test_other_shape_than_pytorchs_is_refused(pictures: Pictures) -> None:
-    with pytest.raises(ShapesDiffer, match=r"uint8 \[3, 4, 4, 3\], PyTorch uint8 \[3, 4, 4, 1\]"):
+    with pytest.raises(ShapesDiffer, match=r"uint8 \[4, 4, 3\], PyTorch uint8 \[4, 4, 1\]"):
         prove_values(open_session(brighter()), pictures, pictures[..., :1], EXACT)
 
 
 def test_rows_that_stand_alone_pass(pictures: Pictures) -> None:
-    proven = prove_rows(lambda batch: 255 - batch, pictures, (1, 2, 5))
+    proven = prove_rows(lambda batch, _: 255 - batch, pictures, batch_sizes=(1, 2, 5))
     assert (proven.batch_sizes, proven.max_difference) == ((1, 2, 5), 0)
 
 
-def normalised_over_the_batch(batch: Pictures) -> Pictures:
+def normalised_over_the_batch(batch: Pictures, _: object) -> Pictures:
     return (batch - batch.mean(axis=(0, 1, 2)) + 128).clip(0, 255).astype(np.uint8)
 
 
-def last_row_of_three_is_wrong(batch: Pictures) -> Pictures:
+def last_row_of_three_is_wrong(batch: Pictures, _: object) -> Pictures:
     translated = batch.copy()
     translated[2:] ^= 1
     return translated
 
 
-def first_of_several_is_wrong(batch: Pictures) -> Pictures:
+def first_of_several_is_wrong(batch: Pictures, _: object) -> Pictures:
     translated = batch.copy()
     if len(batch) > 1 and batch[0, 0, 0, 0] == 190:  # the last of the pictures
         translated[0] ^= 1
@@ -136,15 +198,36 @@ def test_rows_that_depend_on_their_batch_are_refused(pictures: Pictures, transla
     assert caught.value.largest >= 1
 
 
+def test_seed_of_a_neighbour_is_noticed(pictures: Pictures) -> None:
+    def first_seed_for_all(batch: Pictures, seeds: NDArray[np.int64]) -> Pictures:
+        return batch + seeds[0].astype(np.uint8)
+
+    with pytest.raises(RowsDiffer):
+        prove_rows(first_seed_for_all, pictures, np.array([0, 1, 2], np.int64))  # type: ignore[arg-type]
+
+
+def test_difference_that_is_accepted_is_told(pictures: Pictures) -> None:
+    assert prove_rows(last_row_of_three_is_wrong, pictures, accepted=1).max_difference == 1
+
+
 def test_broken_file_is_refused() -> None:
     with pytest.raises(ProofError, match="cannot load the model"):
         open_session(b"no model")
 
 
-def test_device_that_is_not_there_is_not_replaced_in_silence() -> None:
+def test_model_that_fails_is_told_in_one_line(pictures: Pictures) -> None:
+    with pytest.raises(ProofError, match=r"cannot run the model on \[3, 4, 4, 1\]") as caught:
+        translate_with(open_session(brighter()))(pictures[..., :1], None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "provider"), [("cuda", "CUDAExecutionProvider"), ("tensorrt", "TensorrtExecutionProvider")]
+)
+def test_device_that_is_not_there_is_not_replaced_in_silence(device: str, provider: str) -> None:
     try:
-        session = open_session(brighter(), "cuda")
+        session = open_session(brighter(), device)  # type: ignore[arg-type]
     except OptionError as error:
-        assert str(error).startswith("--device cuda: ")  # noqa: PT017 (a machine with a GPU raises nothing)
+        assert str(error).startswith(f"--device {device}: ")  # noqa: PT017 (a machine with a GPU raises nothing)
     else:
-        assert session.get_providers()[0] == "CUDAExecutionProvider"
+        assert session.get_providers()[0] == provider
