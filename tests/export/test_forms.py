@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -12,6 +13,7 @@ from torch import nn
 
 from export.errors import OptionError
 from export.forms import choose, rewrite
+from export.metadata import Decoder, Precision, Target
 
 FORMS = ["subpixel", "phases"]
 KERNELS = {"4x4 of U-Nets": (4, 0), "3x3 of residual generators": (3, 1)}
@@ -95,6 +97,8 @@ def test_one_graph_serves_any_size_and_number_of_rows(form: str, kind: str, tmp_
         np.testing.assert_allclose(given_back, block(x).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_integers_on_a_cpu_alone_want_another_form() -> None:
-    assert choose("cpu", "int8") == "phases"
-    assert choose("cuda", "fp16") == choose("cuda", "fp32") == "transposed"
+def test_there_is_a_form_for_every_target_and_precision() -> None:
+    for target in get_args(Target):
+        assert {choose(target, precision) for precision in get_args(Precision)} <= set(get_args(Decoder))
+        # An integer graph cannot be made of transposed convolutions.
+        assert choose(target, "int8") != "transposed"
