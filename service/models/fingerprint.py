@@ -2,8 +2,8 @@
 
 The pictures are PNG files, of 16 bits where the model's samples are: grey for one channel, RGB for three, and for any
 other number grey with the channels one below the other. They have the size that the model was made for; a model that
-takes seeds was given 0. Of a large model every k-th row and column is kept, k odd, so that every phase of its upsampling
-is seen; what went in was the kept picture, each pixel repeated k times in both directions and cut to size.
+takes seeds was given 0. Of a large model every k-th row and column is kept, k odd, so that every phase of its
+upsampling is seen; what went in was the kept picture, each pixel repeated k times in both directions and cut to size.
 """
 
 from __future__ import annotations

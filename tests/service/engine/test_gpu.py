@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from service.engine import tensorrt
 from service.engine.cuda import gpu_count, gpu_name
@@ -15,6 +16,7 @@ from service.engine.engine import Engine
 from service.engine.options import EngineOptions
 from service.engine.placement import Placement, place
 from service.errors import InferenceFailed
+from tests.service.conftest import FREE, described
 from tests.service.engine.conftest import on_cpu
 
 if TYPE_CHECKING:
@@ -107,6 +109,41 @@ def test_model_that_cannot_be_recorded_runs_in_sessions(tmp_path: Path, write_mo
     engine.warm_up()
     picture = np.full((8, 8, 3), 3, np.uint8)
     np.testing.assert_array_equal(engine.run(0, engine.prepare(0, [picture], 1)), [255 - picture])
+
+
+def free(path: Path, write_model: WriteModel, kind: str, element: int = TensorProto.UINT8, **says: Any) -> Engine:  # noqa: ANN401
+    shape = FREE if says.get("multiple") else ("N", 8, 8, 3)
+    write_model(path, kind, input_shape=shape, metadata=described(**says), element=element)
+    options = EngineOptions(devices=("cuda:0",), max_batch_size=4)
+    engine = Engine(path, place(path, options), options)
+    engine.warm_up()
+    return engine
+
+
+def test_any_size_is_run(tmp_path: Path, write_model: WriteModel) -> None:
+    engine = free(tmp_path / "model.onnx", write_model, "soften", multiple=2)
+    assert engine.gpu_mode == ""
+    assert engine.try_other_sizes(1e-6)
+    for size in [(8, 8), (64, 128), (2, 130), (8, 8)]:
+        rows = list(np.random.default_rng(0).integers(0, 256, (3, *size, 3), np.uint8))
+        together = engine.run(0, engine.prepare(0, rows, 4))
+        apart = [engine.run(0, engine.prepare(0, [row], 1))[0] for row in rows]
+        assert off(together, apart) <= TOLERANCE
+    engine.rebuild(0)
+    assert engine.is_sound(0)
+
+
+@pytest.mark.parametrize("multiple", [0, 2])
+def test_seeds_and_16_bits_come_back_as_they_should(tmp_path: Path, write_model: WriteModel, multiple: int) -> None:
+    rows, seeds = list(np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)), (1, 5, 2**40)
+    engine = free(tmp_path / "seeded.onnx", write_model, "tint", multiple=multiple, noise="seeded")
+    for _ in range(4):  # recorded, and then played
+        made = engine.run(0, engine.prepare(0, rows, 4, seeds))
+        for row, seed, one in zip(rows, seeds, made, strict=True):
+            np.testing.assert_array_equal(one, (row.astype(np.int64) + seed) % 256)
+    deep = free(tmp_path / "deep.onnx", write_model, "invert", TensorProto.UINT16, multiple=multiple, dtype="uint16")
+    wide = [row.astype(np.uint16) * 251 for row in rows]
+    np.testing.assert_array_equal(deep.run(0, deep.prepare(0, wide, 4)), [65535 - row for row in wide])
 
 
 @pytest.mark.slow

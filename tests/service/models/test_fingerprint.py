@@ -83,7 +83,7 @@ def test_fingerprint_of_16_bits_is_held_to_16_bits(
 
     check(load(inverted))
     check(load(lambda pictures, _: ~pictures - 2 * 257))  # two levels of 255 are accepted, as with 8 bits
-    with pytest.raises(StartupError, match="up to 2.004 of 255 levels off"):
+    with pytest.raises(StartupError, match=r"up to 2\.004 of 255 levels off"):
         check(load(lambda pictures, _: ~pictures - 2 * 257 - 1))
 
 
