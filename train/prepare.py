@@ -64,11 +64,13 @@ def _resumed(settings: TrainSettings, checkpoint: Path) -> TrainSettings:
     """Returns the checkpoint's settings with those on top that were given now."""
     saved = read_settings(checkpoint)
     given = settings.model_dump(include=settings.model_fields_set)
-    for name in FIXED:
-        if name in given and given[name] != saved.get(name):
-            flag = f"--{name.replace('_', '-')}"
-            raise TrainError(f"{flag} {given[name]}: the run was begun with {saved.get(name)}; that cannot change")
     try:
+        begun = TrainSettings(**saved)
+        for name in FIXED:
+            before = begun.drops if name == "dropout" else getattr(begun, name)
+            if name in given and given[name] != before:
+                flag = f"--{name.replace('_', '-')}"
+                raise TrainError(f"{flag} {given[name]}: the run was begun with {before}; that cannot change")
         return TrainSettings(**(saved | given))
     except ValidationError as error:
         raise TrainError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lapis.command import CommandSettings
 from pydantic import Field, model_validator
@@ -20,11 +20,6 @@ NetG = Literal[
     "resnet_6blocks",
     "global",
 ]
-
-
-def as_in_the_reference(settings: dict[str, Any]) -> bool:
-    """Returns whether the reference trains this generator with dropout."""
-    return settings.get("netG") != "global"
 
 
 class TrainSettings(CommandSettings):
@@ -56,9 +51,9 @@ class TrainSettings(CommandSettings):
     ndf: int = Field(64, ge=1, description="filters of the discriminator's first layer")
     n_layers_D: int = Field(3, ge=1, le=5, description="layers of the PatchGAN; 3 judges patches of 70x70 pixels")
     norm: Literal["batch", "instance", "none"] = Field("batch", description="normalisation")
-    dropout: bool = Field(
-        default_factory=as_in_the_reference,
-        description="dropout in the generator's decoder or residual blocks; default: on, but for --netG global",
+    dropout: bool | None = Field(
+        None,
+        description="dropout in the generator's decoder or residual blocks; default: on, but off for --netG global",
     )
 
     gan_mode: Literal["vanilla", "lsgan"] = Field("vanilla", description="adversarial loss: cross-entropy or squares")
@@ -89,6 +84,11 @@ class TrainSettings(CommandSettings):
         if self.n_epochs + self.n_epochs_decay < 1:
             raise ValueError("--n-epochs and --n-epochs-decay are both 0: there is nothing to train")
         return self
+
+    @property
+    def drops(self) -> bool:
+        """Whether there is dropout: where nothing is said, as the reference trains this generator."""
+        return self.netG != "global" if self.dropout is None else self.dropout
 
     @property
     def epochs(self) -> int:

@@ -69,7 +69,7 @@ def generator_config(settings: TrainSettings) -> GeneratorConfig:
         output_nc=settings.output_nc,
         ngf=settings.ngf,
         norm=settings.norm,
-        use_dropout=settings.dropout,
+        use_dropout=settings.drops,
         n_downsample_global=settings.n_downsample_global,
         n_blocks_global=settings.n_blocks_global,
     )

@@ -102,10 +102,13 @@ def test_a_checkpoint_says_what_it_takes_to_rebuild_it(small: Small, tmp_path: P
 def test_residual_generators_are_trained_and_resumed(small: Small, tmp_path: Path, changes: dict[str, Any]) -> None:
     size = {"load_size": 72, "crop_size": 64}
     assert command(TrainSettings(**small(max_steps=1, **size, **changes))) == 0
-    assert command(TrainSettings(resume=tmp_path / "run", max_steps=2)) == 0
+    drops = changes["netG"] != "global"  # as in the references
+    with pytest.raises(TrainError, match=f"--dropout {not drops}: the run was begun with {drops}"):
+        prepare(TrainSettings(resume=tmp_path / "run", dropout=not drops))
+    assert command(TrainSettings(resume=tmp_path / "run", max_steps=2, dropout=drops)) == 0
     config = json.loads((find_checkpoint(tmp_path / "run") / "config.json").read_text())
     assert config["generator"]["netG"] == changes["netG"]
-    assert config["generator"]["use_dropout"] == (changes["netG"] != "global")  # as in the references
+    assert config["generator"]["use_dropout"] == drops
 
 
 def test_a_crop_that_the_generator_cannot_take_is_refused(small: Small) -> None:
