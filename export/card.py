@@ -121,17 +121,13 @@ def _licence(data: Data) -> str:
 
 def _recipe(source: Source, metadata: Metadata) -> str:
     told = [
-        f"{_sentence(source.recognised)} {_trained(source, metadata)}",
+        f"Generator: {source.recognised.rstrip('.')}. {_trained(source, metadata)}",
         f"Statistics: {_STATISTICS[metadata.statistics]}{_reason(metadata)}. {_NOISE[metadata.noise]}",
         _graph(metadata),
         _statistics_table(metadata),
         _settings(source),
     ]
     return "## Recipe\n\n" + "\n\n".join(filter(None, told))
-
-
-def _sentence(phrase: str) -> str:
-    return f"{phrase[:1].upper()}{phrase[1:].rstrip('.')}."
 
 
 _STATISTICS = {

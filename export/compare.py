@@ -172,7 +172,8 @@ def _differences(names: list[str], a: Pictures, b: Pictures) -> Iterator[Differe
 def _ssim(a: Picture, b: Picture) -> float | None:
     if min(a.shape[:2]) < validation.WINDOW:
         return None
-    first, second = (validation.unit(one[np.newaxis]) for one in (a, b))
+    # In doubles: in floats, flat pictures near white are not even like themselves.
+    first, second = (validation.unit(one[np.newaxis]).double() for one in (a, b))
     return round(float(torch.as_tensor(structural_similarity_index_measure(first, second, data_range=1.0))), 4)
 
 

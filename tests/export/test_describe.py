@@ -56,12 +56,72 @@ def test_table_has_a_line_for_each_thing_worth_knowing(model: Path, lapis_export
     table = dict(line.split("  ", maxsplit=1) for line in ended.out.splitlines())
     table = {name: value.strip() for name, value in table.items()}
     assert table["model"] == "edges2emoji, version 12"
-    assert table["input"] == "256 x 512 pixels (height x width), 1 channels (grey), uint8"
+    assert table["input"] == "256 x 512 only (height x width in pixels), 1 channel (grey), uint8"
     assert table["weights"] == "ema, fp16-weights"
     assert table["validation"] == "L1 0.0500, PSNR 18.20 dB, SSIM 0.710 over 100 held-out pairs"
     assert table["baseline"] == "not measured"
     assert table["batches"] == "0 levels between batches of 1, 2, 3, 8"
     assert table["fingerprint"] == "none"
+
+
+def told_of(model: Path, lapis_export: Callable[..., Any], **changes: object) -> dict[str, str]:
+    """Returns the table of a model whose metadata is changed."""
+    content = onnx.load(model)
+    attach(content, Metadata.model_validate(METADATA | changes))
+    onnx.save(content, model)
+    lines = [
+        line.split("  ", maxsplit=1) for line in lapis_export("--describe", model).out.splitlines() if line[0] != " "
+    ]
+    return {name: value.strip() for name, value in lines}
+
+
+def test_free_sizes_noise_bits_and_colours_are_told(model: Path, lapis_export: Callable[..., Any]) -> None:
+    side = SIDE | {"dtype": "uint16", "multiple": 256, "smallest": 256, "height": 256, "width": 256}
+    table = told_of(model, lapis_export, input=side, noise="seeded", lab_colorization=True, direction="BtoA")
+    assert table["input"] == (
+        "any multiples of 256 from 256; made for 256 x 256 (height x width in pixels), 3 channels (rgb), uint16"
+    )
+    assert table["samples"] == (
+        "scaled to -1 to 1 in the graph; takes L and gives a and b, converted from and to RGB in the graph"
+    )
+    assert table["noise"].startswith("seeded: the same picture and seed")
+    assert table["direction"] == "BtoA"
+
+
+def test_graph_precision_and_proof_are_told(model: Path, lapis_export: Callable[..., Any]) -> None:
+    table = told_of(
+        model,
+        lapis_export,
+        precision="int8",
+        graph={"optimized_for": "cpu", "decoder": "phases", "opset": 21},
+        parity=METADATA["parity"] | {"max_difference": 12.5, "psnr": 46.13},
+    )
+    assert table["weights"] == "ema, int8"
+    assert table["graph"] == "opset 21, made for cpu, decoder phases"
+    assert table["parity"].startswith(
+        "at most 12.5 of 255 levels from PyTorch, 0.001 on average, PSNR 46.13 dB, over 8"
+    )
+
+
+def test_choice_between_statistics_is_told_with_both_figures(model: Path, lapis_export: Callable[..., Any]) -> None:
+    found = {"l1": 0.05, "psnr": 18.2, "ssim": 0.71, "pairs": 100}
+    choice = {"reason": "measured", "image": found, "running": found | {"l1": 0.06}}
+    content = onnx.load(model)
+    attach(content, Metadata.model_validate(METADATA | {"statistics_choice": choice}))
+    onnx.save(content, model)
+    lines = lapis_export("--describe", model).out.splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("statistics"))
+    assert lines[at].endswith("image (measured)")
+    assert "L1 0.0500" in lines[at + 1]
+    assert "L1 0.0600" in lines[at + 2]
+
+
+def test_what_nobody_stated_is_told_as_such(model: Path, lapis_export: Callable[..., Any]) -> None:
+    table = told_of(
+        model, lapis_export, data={}, source={"checkpoint_sha256": "ab", "step": None, "origin": "pix2pixHD"}
+    )
+    assert (table["data"], table["licence"], table["graph"]) == ("not stated", "not stated", "not stated")
+    assert table["checkpoint"] == "pix2pixHD, SHA-256 ab"
 
 
 def test_json_is_what_the_file_holds(model: Path, lapis_export: Callable[..., Any]) -> None:
