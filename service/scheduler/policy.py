@@ -110,12 +110,12 @@ def plan(queue: Sequence[Entry], costs: Costs, rules: Rules, situation: Situatio
     alive = [position for position in range(len(queue)) if position not in dropped]
     if not alive:
         return Plan(late=late)
-    counts = Counter(queue[position].kind for position in alive)
-    wait = _worth_waiting([queue[position] for position in alive], counts, costs, rules, situation)
-    if wait > 0:
-        return Plan(late=late, wait=wait)
+    if rules.max_queue_delay or situation.free_in:
+        wait = _worth_waiting([queue[position] for position in alive], costs, rules, situation)
+        if wait > 0:
+            return Plan(late=late, wait=wait)
     share = min(math.ceil(len(alive) / situation.lanes), rules.buckets[-1])
-    several = len(counts) > 1
+    several = len({queue[position].kind for position in alive}) > 1
     first = order(queue, alive, rules, situation, len(alive) if several else share)
     kind = queue[first[0]].kind
     limits = [queue[position].deadline for position in first]
@@ -133,7 +133,12 @@ def order(queue: Sequence[Entry], alive: Sequence[int], rules: Rules, situation:
     class, the third behind their second, and so on: no picture crowds out another by being large.
     """
     now, ageing = situation.now, rules.ageing
-    ranks = [(_class(entry, now, ageing), entry.due, position) for position in alive for entry in (queue[position],)]
+    ranks = [
+        # As in _class: a call for every row would be felt where hundreds wait.
+        (max(0, entry.priority - int((now - entry.arrived) / ageing)), entry.due, position)
+        for position in alive
+        for entry in (queue[position],)
+    ]
     if any(queue[position].owner for position in alive):
         seen = Counter(situation.running)
         rounds = []
@@ -179,16 +184,16 @@ def _too_late(queue: Sequence[Entry], costs: Costs, rules: Rules, now: float) ->
     """
     if len(queue) == 1:
         return (0,) if queue[0].deadline <= now else ()
-    margins = {kind: costs.seconds(rules.sizes(kind)[0], kind) for kind in {entry.kind for entry in queue}}
-    return tuple(position for position, entry in enumerate(queue) if entry.deadline <= now + margins[entry.kind])
+    latest = {kind: now + costs.seconds(rules.sizes(kind)[0], kind) for kind in {entry.kind for entry in queue}}
+    if len(latest) == 1:
+        (alike,) = latest.values()
+        return tuple(position for position, entry in enumerate(queue) if entry.deadline <= alike)
+    return tuple(position for position, entry in enumerate(queue) if entry.deadline <= latest[entry.kind])
 
 
-def _worth_waiting(
-    alive: Sequence[Entry], counts: Mapping[Kind, int], costs: Costs, rules: Rules, situation: Situation
-) -> float:
+def _worth_waiting(alive: Sequence[Entry], costs: Costs, rules: Rules, situation: Situation) -> float:
     """Return for how long more rows may still come without anyone losing by it: while the lane is busy, or delayed."""
-    if not (rules.max_queue_delay or situation.free_in):
-        return 0.0
+    counts = Counter(entry.kind for entry in alive)
     full = sum(count // rules.sizes(kind)[-1] for kind, count in counts.items())
     if full >= situation.lanes:
         return 0.0
