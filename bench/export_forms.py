@@ -4,9 +4,9 @@
 
 Statistics (each picture's own, or running ones folded into the convolutions) x the form of the transposed convolutions
 x precision, on a U-Net with the checkpoint's weights or random ones, calibrated and compared on line drawings of
-OpenMoji; PyTorch eager besides. For each: the file's size, the CPU time of a picture with one thread, the wall time with
-a thread on each core, both over the first form's, and PSNR against fp32 of the same statistics. A form's time is its
-least of several rounds in which the forms take turns, so that whatever else runs on the machine hits them alike.
+OpenMoji; PyTorch eager besides. For each: the file's size, the CPU time of a picture with one thread, the wall time
+with a thread on each core, both over the first form's, and PSNR against fp32 of the same statistics. A form's time is
+its least of several rounds in which the forms take turns, so that whatever else runs on the machine hits them alike.
 
 Writes bench/results/export_forms.json.
 """
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    Pictures = NDArray[np.uint8]
+    Pictures = NDArray[Any]
     Translate = Callable[[Pictures], Pictures]
 
 RESULTS = Path(__file__).parent / "results" / "export_forms.json"
@@ -142,7 +142,7 @@ def _runner(form: Form, generator: torch.nn.Module, calibration: Pictures) -> Ru
     model = optimize.clean(to_onnx(_translator(generator, form, calibration.shape[1])))
     file = _at(model, form.precision, calibration).SerializeToString()
     alone, together = (translate_with(open_session(file, threads=threads)) for threads in (1, ALL_CORES))
-    return Runner(alone, together, len(file))
+    return Runner(lambda pictures: alone(pictures, None), lambda pictures: together(pictures, None), len(file))
 
 
 def _at(model: onnx.ModelProto, wanted: Precision, calibration: Pictures) -> onnx.ModelProto:
