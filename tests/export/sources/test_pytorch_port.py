@@ -75,13 +75,12 @@ NETWORKS = {
 
 @torch.no_grad()
 @pytest.mark.parametrize("recognised", NETWORKS)
-@pytest.mark.parametrize("parallel", [False, True], ids=["plain", "DataParallel"])
 def test_a_generator_of_the_references_is_recognised_and_gives_their_pictures(
-    save: Callable[..., Path], recognised: str, parallel: bool
+    save: Callable[..., Path], recognised: str
 ) -> None:
     make, size = NETWORKS[recognised]
     network = make()
-    source = load(save(nn.DataParallel(network) if parallel else network), ANYTHING)
+    source = load(save(network), ANYTHING)
     assert source.recognised.removeprefix(f"{PORT} ") == recognised
     given = picture(source.architecture.input_nc, size)
     statistics = "none" if source.architecture.norm == "none" else "image"
@@ -89,6 +88,16 @@ def test_a_generator_of_the_references_is_recognised_and_gives_their_pictures(
     assert float(expected.std()) > 0.1
     torch.testing.assert_close(as_reference(source.generator, statistics)(given), expected, atol=2e-5, rtol=0)
     torch.testing.assert_close(freeze(source.generator, statistics)(given), expected, atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("network", [lambda: Unet(5), lambda: Resnet(6), global_generator])
+def test_a_generator_saved_from_data_parallel_is_the_same(
+    save: Callable[..., Path], network: Callable[[], nn.Module]
+) -> None:
+    plain, parallel = load(save(network()), ANYTHING), load(save(nn.DataParallel(network())), ANYTHING)
+    assert plain.recognised == parallel.recognised
+    for name, tensor in parallel.generator.state_dict().items():
+        assert torch.equal(tensor, plain.generator.state_dict()[name]), name
 
 
 @torch.no_grad()
