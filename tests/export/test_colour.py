@@ -73,7 +73,7 @@ def test_true_colours_bring_the_picture_back(samples: Samples) -> None:
     with torch.inference_mode():
         found = translator(torch.from_numpy(pixels[np.newaxis])).numpy()[0]
     assert found.dtype == pixels.dtype
-    assert np.abs(found.astype(int) - pixels).max() <= (1 if samples == "uint8" else 8)
+    assert np.abs(found.astype(int) - pixels).max() <= 1
 
 
 def test_graph_brings_the_picture_back_too() -> None:
