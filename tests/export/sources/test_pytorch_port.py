@@ -139,6 +139,13 @@ def test_a_norm_that_leaves_no_tensors_may_be_wished(save: Callable[..., Path], 
     assert load(save(Unet(5, norm="instance")), Wishes(norm=norm)).architecture.norm == norm
 
 
+def test_statistics_without_scales_are_those_of_old_instance_norms(save: Callable[..., Path]) -> None:
+    file = save(Unet(5, norm="instance-old"))
+    assert (load(file, ANYTHING).architecture.norm, load(file, ANYTHING).gathered) == ("instance", False)
+    with pytest.raises(CheckpointError, match="instance norm by its tensors, not --norm none"):
+        load(file, Wishes(norm="none"))
+
+
 def test_batch_norms_without_a_count_are_read(save: Callable[..., Path]) -> None:
     def as_pytorch_0_3(state: dict[str, Tensor]) -> None:
         for name in [name for name in state if name.endswith("num_batches_tracked")]:
