@@ -26,14 +26,14 @@ BOUNDS: dict[Precision, Bounds] = {
     "fp32": Bounds(1, 0.02),
     "fp16-weights": Bounds(4, 0.1),
     "fp16": Bounds(8, 0.2, 50),
-    "int8": Bounds(128, 2.5, 35),
+    "int8": Bounds(128, 4, 30),
 }
 # 16 bits show what 8 hide: the sums themselves, a hundredth of a level of 255 apart at the most.
 BOUNDS_16: dict[Precision, Bounds] = {
     "fp32": Bounds(0.1, 0.005, 80),
     "fp16-weights": Bounds(4, 0.1),
     "fp16": Bounds(8, 0.2, 50),
-    "int8": Bounds(128, 2.5, 35),
+    "int8": Bounds(128, 4, 30),
 }
 
 

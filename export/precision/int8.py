@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from export.errors import OptionError
 from export.precision.equal import levels_of, root, simplify
+from export.precision.normed import carry_normed
 from export.precision.ranges import Range, measure
 from export.precision.wiring import MOVES, Wiring, given, is_float, made, maker, numbers, rewire, takers
 
@@ -44,7 +45,8 @@ def quantize(
     wiring = Wiring(model)
     simplify(wiring)
     wiring = Wiring(wiring.finish())
-    carried = _carried(wiring)
+    done = carry_normed(wiring, pictures, seeds)
+    carried = [value for value in _carried(wiring) if value not in done]
     names = [value.name or "" for value in carried]
     found = measure(ir.to_proto(wiring.model), names, pictures, seeds)
     scales = {value: _scale(value, found[value.name or ""]) for value in carried}
@@ -83,19 +85,23 @@ def _carried(wiring: Wiring) -> dict[ir.Value, None]:
     pending = list(found)
     while pending:
         value = pending.pop()
-        node = _behind_relu(value).producer()
-        if (
-            node is None
-            or node.op_type not in {"Concat", "Add"}
-            or any(numbers(part) is not None for part in node.inputs)
-        ):
+        source = _behind_relu(value).producer()
+        if source is None or not _joins_bytes(source):
             continue
-        parts = [root(part) for part in node.inputs if part is not None and is_float(part)]
+        parts = [root(part) for part in source.inputs if is_float(part)]
         pending += [part for part in parts if part not in found]
         found.update(dict.fromkeys(parts))
     return {
         value: None for node in wiring.graph for value in node.outputs if value in found and levels_of(value) is None
     }
+
+
+def _joins_bytes(node: ir.Node) -> bool:
+    """Tells whether a concatenation or a sum is one of bytes; sums of what a norm gives stay fp32, as the norm is."""
+    if any(numbers(part) is not None for part in node.inputs):
+        return False
+    normed = any(maker(root(part)) == "InstanceNormalization" for part in node.inputs if part is not None)
+    return node.op_type == "Concat" or (node.op_type == "Add" and not normed)
 
 
 def _activated(value: ir.Value) -> ir.Value:
@@ -204,13 +210,18 @@ def _spread(wiring: Wiring, value: ir.Value, told: ir.Value, scale: Scale, users
             moved, after = made(node), takers(made(node))
             moved.type = ir.TensorType(ir.DataType.UINT8)
             _spread(wiring, moved, moved, scale, after)
-        else:
+        elif not _keeps_stream(value, node):
             floats.append(node)
     if floats:
         step, zero = _constants(wiring, value, scale)
         back = wiring.add("DequantizeLinear", [told, step, zero], f"{value.name}/dequantized")
         for node in floats:
             rewire(value, node, back)
+
+
+def _keeps_stream(value: ir.Value, node: ir.Node) -> bool:
+    """Tells whether `node` adds a norm's result to a value that is there in fp32: what is summed up is not rounded."""
+    return node.op_type == "Add" and not _joins_bytes(node) and maker(_behind_relu(value)) != "Conv"
 
 
 def _pad_with_zero(wiring: Wiring, node: ir.Node, scale: Scale) -> None:
