@@ -52,8 +52,8 @@ def export(settings: ExportSettings, place: Path) -> None:
 
     Raises an ExportError, and leaves nothing behind, where anything does not hold.
     """
-    started = time.monotonic()
-    with entry.staged(settings.entry.folder, force=settings.force) as staging:
+    started, folder = time.monotonic(), settings.entry.folder
+    with entry.staged(folder, force=settings.force) as staging:
         plan = _plan(settings, place)
         held_out = judging.pairs(plan)
         statistics, why = _choose(plan, held_out)
@@ -73,7 +73,7 @@ def export(settings: ExportSettings, place: Path) -> None:
             show_grid=judging.is_as_validated(plan, statistics),
             grid=card.draw(real[: card.SHOWN], proven.shown),
         )
-    size = (settings.entry.folder / entry.MODEL).stat().st_size
+    size = (folder / entry.MODEL).stat().st_size
     # The path as it was given: what is printed is read by the person who typed it.
     _tell("wrote", f"{settings.output}/{entry.MODEL}, {size / 1e6:.1f} MB, in {time.monotonic() - started:.0f} s")
 

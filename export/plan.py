@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from export.sources.source import Direction, Source
 
 RGB = 3
+_LARGE = 256 * 256  # pixels
 _LAB = (1, 2)  # channels of lightness, and of colour
 
 
@@ -58,7 +59,14 @@ class Plan:
 
     def exported(self, chosen: Statistics) -> Translator:
         """Returns the network as it stands in the graph: rows of a batch leave each other alone."""
-        return self._translator(statistics.freeze(self.source.generator, chosen), self.decoder)
+        return self._translator(statistics.freeze(self.source.generator, chosen, wide=self._wide), self.decoder)
+
+    @property
+    def _wide(self) -> bool:
+        """Whether sums over a whole map need care: they are large, and the arithmetic is exact enough to show it."""
+        given = self.sides.given
+        large = given.any_size or given.height * given.width > _LARGE
+        return large and self.settings.precision in {"fp32", "fp16-weights"}
 
     def _translator(self, generator: nn.Module, decoder: Decoder = "transposed") -> Translator:
         if self.seeded:

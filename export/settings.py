@@ -13,7 +13,7 @@ from pydantic_settings import CliPositionalArg, CliToggleFlag, SettingsConfigDic
 
 from export.metadata import Precision
 
-NetG = Literal["unet_128", "unet_256", "resnet_6blocks", "resnet_9blocks", "global"]
+_NETG = r"unet_[1-9][0-9]*|resnet_[1-9][0-9]*blocks|global"
 _SHORT = {"as_json": "json", "validate_on": "validate"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[1-9][0-9]*")
@@ -75,7 +75,11 @@ class ExportSettings(CommandSettings):
     weights: Literal["auto", "ema", "generator"] = Field(
         "auto", description="averaged (ema) or last (generator) weights; auto: averaged where the checkpoint has them"
     )
-    netG: NetG | None = Field(None, description="the generator; default: recognised by its tensors")
+    netG: str | None = Field(
+        None,
+        pattern=rf"^({_NETG})$",
+        description="the generator, as unet_256, resnet_9blocks or global; default: recognised by its tensors",
+    )
     norm: Literal["batch", "instance", "none"] | None = Field(None, description="its norm; default: recognised")
     ngf: int | None = Field(None, ge=1, description="filters of its first layer; default: recognised")
     input_nc: int | None = Field(None, ge=1, description="channels that it takes; default: recognised")

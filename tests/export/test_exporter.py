@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,26 +125,25 @@ def test_metadata_tells_where_the_model_comes_from(checkpoints: dict[str, Path],
     parity = metadata.pop("parity")
     assert metadata.pop("fingerprint")["max_difference"] == 2
     weights = (checkpoints["image"] / "generator.safetensors").read_bytes()
-    side = {"height": 128, "width": 128, "channels": 3, "colour": "rgb", "dtype": "uint8"}
+    sizes = {"height": 128, "width": 128, "multiple": 0, "smallest": 0}
+    side = sizes | {"channels": 3, "colour": "rgb", "dtype": "uint8"}
+    assert metadata.pop("generator") == asdict(GeneratorConfig(netG="unet_128", ngf=4))
     assert metadata == {
         "format": "lapis-model/1",
         "name": "cats",
         "version": "3",
         "input": side,
         "output": side,
+        "scaling": "signed",
+        "lab_colorization": False,
         "statistics": "image",
+        "statistics_choice": {"reason": "trained at batch size 1", "image": None, "running": None},
         "noise": "off",
         "precision": "fp32",
+        "graph": {"optimized_for": "cpu", "decoder": "transposed", "opset": 13},
+        "direction": "AtoB",
         "weights": "generator",
-        "generator": {
-            "netG": "unet_128",
-            "input_nc": 3,
-            "output_nc": 3,
-            "ngf": 4,
-            "norm": "batch",
-            "use_dropout": True,
-        },
-        "source": {"checkpoint_sha256": hashlib.sha256(weights).hexdigest(), "step": 1200},
+        "source": {"checkpoint_sha256": hashlib.sha256(weights).hexdigest(), "step": 1200, "origin": "lapis"},
         "data": {
             "name": "openmoji",
             "licence": "CC BY-SA 4.0",
@@ -182,7 +182,7 @@ def test_card_tells_data_licence_recipe_and_figures(
     card = (entry / "README.md").read_text()
     for said in (
         "# cats, version 3",
-        "![Pictures that the model made](results.png)",
+        "![Pictures that the model made: input, output, target](results.png)",
         "[openmoji](https://openmoji.org): 1,892 pairs to train, 100 held out",
         "CC BY-SA 4.0. All emojis designed by OpenMoji",
         "1,200 steps (10 epochs) at batch size 1 in 1 h 24 min",
@@ -202,8 +202,8 @@ def test_figures_of_other_weights_or_statistics_are_not_passed_off_as_the_models
     Image.fromarray(drawn[0]).save(checkpoint / "grid.png")
     entry = exported(checkpoint, statistics="image")
     assert read(entry / "model.onnx").validation is None
-    assert "The training measured none for these weights and statistics." in (entry / "README.md").read_text()
-    assert not (entry / "results.png").exists()
+    assert "None were measured for these weights and statistics" in (entry / "README.md").read_text()
+    assert (entry / "results.png").read_bytes() != (checkpoint / "grid.png").read_bytes()
 
 
 def test_command_tells_what_it_does_and_keeps_its_output_clean(
@@ -215,7 +215,8 @@ def test_command_tells_what_it_does_and_keeps_its_output_clean(
     assert list(told) == ["checkpoint", "generator", "graph", "statistics", "parity", "batches", "wrote"]
     assert told["statistics"] == "running (trained at batch size 8)"
     assert told["generator"] == "unet_128, ngf 4, batch norm"
-    assert sorted(path.name for path in (tmp_path / "models" / "cats").rglob("*")) == ["1", "README.md", "model.onnx"]
+    written = ["1", "README.md", "model.onnx", "results.png"]
+    assert sorted(path.name for path in (tmp_path / "models" / "cats").rglob("*")) == written
 
 
 def test_run_is_exported_into_the_folder_one_stands_in(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
@@ -295,9 +296,9 @@ def test_existing_version_is_replaced_only_by_force(
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (None, "name a folder of real pictures with --pictures"),
+        (None, "pictures: No such file or directory; name a folder of real pictures or a data set"),
         ({}, "holds no pictures"),
-        ({"a.png": b"no picture"}, "a.png is no picture that can be read"),
+        ({"a.png": b"no picture"}, "a.png: not a picture, or damaged"),
         ({"notes.txt": b"words"}, "holds no pictures"),
     ],
 )

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from export.plan import Plan
 
 
-def plan(checkpoint: Path, **options: Any) -> Plan:
-    settings = ExportSettings(paths=[checkpoint], output=checkpoint / "cats" / "1", **options)
+def plan(checkpoint: Path, **options: object) -> Plan:
+    settings = ExportSettings(paths=[checkpoint], output=checkpoint / "cats" / "1", **options)  # type: ignore[arg-type]
     return settle(settings, load(checkpoint, Wishes()))
 
 
@@ -45,7 +45,7 @@ def test_bits_direction_and_size_are_the_training_s_unless_told(
 
 
 def test_bytes_cannot_compute_sixteen_bits(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--precision int8.*--bits 8"):
+    with pytest.raises(OptionError, match=r"--precision int8.*--bits 8"):
         plan(make_checkpoint(), bits="16", precision="int8", calibrate=tmp_path)
 
 

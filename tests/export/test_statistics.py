@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -222,3 +223,15 @@ def test_residual_generators_freeze_as_well(
     together = freeze(generator, "image")(small)
     for picture, translated in zip(small, together, strict=True):
         torch.testing.assert_close(translated, translate_as_the_references_do(generator, picture), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm2d, partial(nn.InstanceNorm2d, affine=True), nn.InstanceNorm2d])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (640, 320)])
+def test_norm_of_wide_maps_is_the_same_norm(make: Callable[[int], nn.Module], size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    norm = make(3)
+    if norm.weight is not None:
+        norm.weight.data.normal_(1, 0.3)
+        norm.bias.data.normal_(0, 0.3)
+    x = torch.randn(2, 3, *size) * 3 + 2
+    torch.testing.assert_close(PerImageNorm(norm, wide=True)(x), PerImageNorm(norm)(x), atol=2e-5, rtol=1e-5)

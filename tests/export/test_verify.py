@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -156,3 +158,16 @@ def test_no_pictures_are_told(hand_made: Callable[..., Path], tmp_path: Path, la
     ended = lapis_export("--verify", hand_made(), tmp_path / "nowhere")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert "nowhere: No such file or directory" in ended.err
+
+
+def test_damaged_pictures_are_named_in_one_line(hand_made: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "bad" / "cut.png")
+    (tmp_path / "bad" / "cut.png").write_bytes((tmp_path / "bad" / "cut.png").read_bytes()[:60])
+    (tmp_path / "bad" / "words.tif").write_text("no picture")
+    command = [sys.executable, "-m", "export", "--verify", str(hand_made()), str(tmp_path / "bad")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "2 of 2 pictures cannot be used" in done.stderr
+    assert "cut.png" in done.stderr
+    assert "words.tif" in done.stderr

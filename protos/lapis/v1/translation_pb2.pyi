@@ -100,7 +100,8 @@ class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _
 class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
     """Ways to bring a picture to the model's size. For a model that takes many sizes (PictureSpec.multiple) that is the picture's
     own size, brought to such multiples: the nearest for FIT_STRETCH, the next larger for FIT_PAD, the next smaller for
-    FIT_CROP; FIT_TILE takes tiles of the size that PictureSpec gives.
+    FIT_CROP; these two then leave its pixels as they are, unless it is too small to be cropped. FIT_TILE takes tiles of the
+    size that PictureSpec gives.
     """
 
 FIT_UNSPECIFIED: Fit.ValueType  # 0
