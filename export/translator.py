@@ -53,11 +53,9 @@ class Translator(nn.Module):
         with self._noise(seed):
             fake_B = self.generator(real_A)
         largest = _largest(self.made)
-        levels: Tensor
-        if self.to_rgb is None:
-            levels = fake_B * (largest / 2) + largest / 2
-        else:
-            levels = self.to_rgb(real_A, fake_B) * largest
+        levels: Tensor = (
+            fake_B * (largest / 2) + largest / 2 if self.to_rgb is None else self.to_rgb(real_A, fake_B) * largest
+        )
         # ONNX rounds halves to even, too.
         return levels.round().clamp(0.0, largest).to(TYPES[self.made.dtype]).permute(0, 2, 3, 1)
 

@@ -64,7 +64,7 @@ def _check_zip(file: Path, size: int) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{file} is damaged or cut short: {error}") from error
     names = [entry.filename.partition("/")[2] for entry in entries]
     if "data.pkl" not in names:
