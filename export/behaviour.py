@@ -9,6 +9,7 @@ import numpy as np
 from export.apart import among
 from export.errors import RunsDiffer, SeedsWrong, ValuesDiffer
 from export.proof import prove_values, references, row
+from train.data.pictures import resize
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
@@ -46,10 +47,16 @@ def sizes_to_prove(spec: PictureSpec) -> list[tuple[int, int]]:
     return list(dict.fromkeys([made_for, *others]))
 
 
-def at_size(pictures: Pictures, height: int, width: int) -> Pictures:
-    """Returns pictures [n, H, W, C] cut or laid side by side, without resizing, to [n, height, width, C]."""
-    times = (1, -(-height // pictures.shape[1]), -(-width // pictures.shape[2]), 1)
-    return np.ascontiguousarray(np.tile(pictures, times)[:, :height, :width])
+def few_at_size(pictures: Pictures, height: int, width: int) -> Pictures:
+    """Returns the two richest of pictures [n, H, W, C] as [2, height, width, C]: made smaller, or laid side by side.
+
+    Of a flat picture a norm over its own pixels makes a picture of rounding errors, which proves nothing; a piece cut
+    out of a drawing is often flat.
+    """
+    richest = np.argsort([-float(picture.std()) for picture in pictures], kind="stable")[:FEW]
+    smaller = [resize(pictures[i], min(height, pictures.shape[1]), min(width, pictures.shape[2])) for i in richest]
+    times = (-(-height // smaller[0].shape[0]), -(-width // smaller[0].shape[1]), 1)
+    return np.stack([np.tile(picture, times)[:height, :width] for picture in smaller])
 
 
 def prove_sizes(
@@ -63,12 +70,12 @@ def prove_sizes(
 ) -> list[AtSize]:
     """Returns how far the model is from PyTorch at sizes that it was not made for; none for a model of one size.
 
-    A few pictures, cut or repeated, go through each. Raises what `prove_values` does, naming the size.
+    A few pictures, made smaller or repeated, go through each. Raises what `prove_values` does, naming the size.
     """
     found = []
     for height, width in sizes_to_prove(given)[1:]:
-        few = at_size(pictures[:FEW], height, width)
-        some = None if seeds is None else seeds[:FEW]
+        few = few_at_size(pictures, height, width)
+        some = None if seeds is None else seeds[: len(few)]
         try:
             parity = prove_values(session, few, references(translator, few, some), bounds, some)
         except ValuesDiffer as error:

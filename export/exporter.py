@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from export import card, data, describe, entry, fingerprint, graph, judging, model_file, optimize, precision, proof
+from export import (
+    behaviour,
+    card,
+    data,
+    describe,
+    entry,
+    fingerprint,
+    graph,
+    judging,
+    model_file,
+    optimize,
+    precision,
+    proof,
+)
 from export import statistics as statistics_of
 from export.errors import OptionError, PicturesError
 from export.metadata import Data, Graph, Metadata, Source, StatisticsChoice
@@ -148,11 +161,18 @@ def _prove(plan: Plan, statistics: Statistics, model: onnx.ModelProto, real: Pic
     bounds = precision.bounds(settings.precision, settings.max_difference, plan.sides.made.dtype)
     parity = proof.prove_values(session, real, expected, bounds, seeds)
     _tell("parity", describe.parity(parity))
+    for found in behaviour.prove_sizes(
+        session, plan.reference(statistics), real, plan.sides.given, bounds, seeds=seeds
+    ):
+        _tell("", f"at {found.height} x {found.width}: {describe.parity(found.parity)}")
     # A server may give a picture one thread or all; the arithmetic is split differently, so both are proven.
     for threads in (1, proof.ALL_CORES):
         translate = proof.translate_with(proof.open_session(stored, threads=threads))
         rows = proof.prove_rows(translate, real[:ROWS], None if seeds is None else seeds[:ROWS])
     _tell("batches", describe.rows(rows))
+    if plan.seeded:
+        apart = behaviour.prove_seeds(translate, real[0])
+        _tell("seeds", f"the same picture again for the same one; {apart:.2f} levels on average between different ones")
     kept = fingerprint.take(translate, real[0], parity, seeded=plan.seeded)
     shown = np.concatenate([translate(real[i : i + 1], None) for i in range(min(card.SHOWN, len(real)))])
     return Proof(parity, rows, kept, translate, shown)
@@ -180,6 +200,7 @@ def _describe(
         output=made,
         scaling=plan.scaling,
         lab_colorization=plan.lab,
+        direction=plan.direction,
         statistics=statistics,
         statistics_choice=why,
         noise=settings.noise,

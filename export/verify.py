@@ -185,7 +185,7 @@ def _sizes(subject: Subject) -> Check:
     """Holds the device against one thread of the CPU at sizes that the model was not made for."""
     sizes, worst = behaviour.sizes_to_prove(subject.metadata.input)[1:], 0.0
     for height, width in sizes:
-        few = behaviour.at_size(subject.pictures[: behaviour.FEW], height, width)
+        few = behaviour.few_at_size(subject.pictures, height, width)
         seeds = subject.seeds(len(few))
         expected = one_by_one(subject.one_thread, few, seeds)
         apart = proof.compare_rows(subject.translate, few, expected, seeds, "the CPU")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from export.behaviour import at_size, prove_repeats, prove_seeds, prove_sizes, sizes_to_prove
+from export.behaviour import few_at_size, prove_repeats, prove_seeds, prove_sizes, sizes_to_prove
 from export.errors import RunsDiffer, SeedsWrong, ValuesDiffer
 from export.metadata import PictureSpec
 from export.precision import Bounds
@@ -53,9 +53,12 @@ def test_other_sizes_are_ones_that_the_model_takes(multiple: int, smallest: int,
     assert all(side % multiple == 0 and side >= least for size in sizes for side in size)
 
 
-def test_pictures_are_cut_or_repeated_but_not_resized(pictures: Pictures) -> None:
-    np.testing.assert_array_equal(at_size(pictures, 8, 12), pictures[:, :8, :12])
-    np.testing.assert_array_equal(at_size(pictures, 20, 40)[:, 16:, 32:], pictures[:, :4, :8])
+def test_richest_pictures_are_made_smaller_or_repeated(pictures: Pictures) -> None:
+    pictures[0], pictures[2] = 255, pictures[2] // 2
+    np.testing.assert_array_equal(few_at_size(pictures, 20, 40)[:, 16:, 32:], pictures[1:, :4, :8])
+    halved = pictures[1:].reshape(2, 8, 2, 8, 2, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(few_at_size(pictures, 8, 8), halved, atol=0.51)
+    assert few_at_size(pictures[:1], 8, 24).shape == (1, 8, 24, 3)
 
 
 class Same(nn.Module):

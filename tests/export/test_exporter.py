@@ -272,7 +272,7 @@ def test_model_whose_rows_mix_is_not_written(
             fake_B = self.generator(x)
             return 2 * fake_B - fake_B.mean(dim=0, keepdim=True)
 
-    monkeypatch.setattr("export.statistics.freeze", lambda generator, _: WithItsNeighbours(generator))
+    monkeypatch.setattr("export.statistics.freeze", lambda generator, _, **__: WithItsNeighbours(generator))
     ended = lapis_export(checkpoints["image"], f"--output={tmp_path}/models/cats/1")
     assert ended.code == 2
     assert "a picture's translation changes by up to" in ended.err
