@@ -181,7 +181,7 @@ def _prove(plan: Plan, statistics: Statistics, model: onnx.ModelProto, real: Pic
 def _judge(plan: Plan, statistics: Statistics, translate: Translate, held_out: Pairs | None) -> Judged:
     judged = judging.judge(plan, statistics, translate, held_out)
     if judged is None:
-        _tell("figures", "left out: the training validated other weights or statistics; --validate measures them")
+        _tell("figures", "left out: the training validated another form of this model; --validate measures this one")
         return judging.Judged(None, plan.source.baseline)
     if held_out is not None:
         _tell("figures", describe.figures(judged.validation))

@@ -47,7 +47,7 @@ def by_statistics(plan: Plan, held_out: Pairs | None) -> dict[Statistics, Figure
 def judge(plan: Plan, chosen: Statistics, translate: Translate, held_out: Pairs | None) -> Judged | None:
     """Returns the figures of the very model that `translate` runs, or the training's where they are of this model.
 
-    None: the training's are of other weights or statistics.
+    None: the training's are of another model: other weights, statistics, size or precision.
     """
     source = plan.source
     if held_out is not None:
@@ -66,7 +66,8 @@ def is_as_validated(plan: Plan, chosen: Statistics) -> bool:
     usual: Statistics = "image" if source.batch_size == 1 or source.architecture.norm == "instance" else "running"
     at_size = (plan.sides.given.height, plan.sides.given.width) == (source.height, source.width)
     as_usual = chosen in {usual, "none"} and not plan.seeded and at_size
-    return source.weights == source.best_weights and as_usual
+    near = plan.settings.precision != "int8"  # the figures' last digits stay as they are
+    return source.weights == source.best_weights and as_usual and near
 
 
 def _figures(plan: Plan, translate: Translate, held_out: Pairs) -> Figures:

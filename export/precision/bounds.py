@@ -38,6 +38,11 @@ BOUNDS_16: dict[Precision, Bounds] = {
 
 
 def bounds(precision: Precision, largest: float | None, dtype: Samples = "uint8") -> Bounds:
-    """Returns the precision's bounds for pictures of that type, the largest difference replaced where one is given."""
+    """Returns the precision's bounds for pictures of that type, the largest difference replaced where one is given.
+
+    Who accepts more than the precision's own bound is not held to its mean and PSNR either.
+    """
     chosen = (BOUNDS_16 if dtype == "uint16" else BOUNDS)[precision]
-    return chosen if largest is None else chosen._replace(largest=largest)
+    if largest is None:
+        return chosen
+    return chosen._replace(largest=largest) if largest <= chosen.largest else Bounds(largest, largest)

@@ -343,3 +343,21 @@ def test_signal_leaves_nothing_behind(
         assert command.stderr is not None
         assert command.stderr.read() == said
     assert everything(tmp_path) == []
+
+
+def test_figures_of_bytes_are_measured_and_not_the_training_s(
+    checkpoints: dict[str, Path], exported: Callable[..., Path], drawn: Pictures, tmp_path: Path
+) -> None:
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+        for index, picture in enumerate(drawn):
+            Image.fromarray(picture).save(tmp_path / name / f"{index}.png")
+    in_bytes = {"precision": "int8", "calibrate": tmp_path, "max_difference": 255}
+    assert read(exported(checkpoints["running"], **in_bytes) / "model.onnx").validation is None
+    measured = read(exported(checkpoints["running"], validate_on=tmp_path, **in_bytes) / "model.onnx")
+    assert measured.validation is not None
+    assert measured.validation.pairs == len(drawn)
+    assert measured.baseline is not None
+    assert measured.baseline.l1 == 0  # the targets are the inputs
+    assert measured.statistics_choice is not None
+    assert (measured.statistics_choice.image is None) == (measured.statistics_choice.running is None) is False

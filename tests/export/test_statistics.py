@@ -234,4 +234,4 @@ def test_norm_of_wide_maps_is_the_same_norm(make: Callable[[int], nn.Module], si
         norm.weight.data.normal_(1, 0.3)
         norm.bias.data.normal_(0, 0.3)
     x = torch.randn(2, 3, *size) * 3 + 2
-    torch.testing.assert_close(PerImageNorm(norm, wide=True)(x), PerImageNorm(norm)(x), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(PerImageNorm(norm, wide=True)(x), PerImageNorm(norm)(x), atol=3e-4, rtol=1e-5)

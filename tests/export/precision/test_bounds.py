@@ -5,10 +5,15 @@ import pytest
 from export.precision import bounds
 
 
-def test_largest_difference_can_be_chosen_and_the_mean_stays_bounded() -> None:
+def test_largest_difference_can_be_chosen() -> None:
     assert bounds("fp32", None).largest == 1
     assert bounds("fp32", 0).largest == 0
-    assert bounds("fp32", 200).mean == bounds("fp32", None).mean < 0.5
+
+
+def test_a_closer_bound_leaves_the_others_and_a_wider_one_lifts_them() -> None:
+    usual = bounds("int8", None)
+    assert bounds("int8", 20) == usual._replace(largest=20)
+    assert (bounds("int8", 200).mean, bounds("int8", 200).psnr) == (200, 0)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
