@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from train.data.dataset import PairDataset, PairSampler, epoch_loader, to_picture, to_tensor
 from train.data.layouts import find_pairs
+from train.data.pictures import resize
 from train.settings import TrainSettings
 
 
@@ -73,3 +74,18 @@ def test_a_picture_survives_the_way_to_a_tensor_and_back(seed: int) -> None:
 def test_16_bits_reach_both_ends_of_the_range() -> None:
     tensor = to_tensor(np.array([[[0], [65535]]], np.uint16))
     assert tensor.flatten().tolist() == [-1, 1]
+
+
+@given(
+    st.integers(1, 37), st.sampled_from([(20, 30), (7, 9), (50, 40), (9, 60)]), st.sampled_from([np.uint8, np.uint16])
+)
+def test_pictures_of_any_number_of_channels_are_resized_channel_by_channel(
+    channels: int, size: tuple[int, int], dtype: type[np.unsignedinteger[Any]]
+) -> None:
+    picture = np.random.default_rng(channels).integers(0, np.iinfo(dtype).max, (20, 30, channels)).astype(dtype)
+    resized = resize(picture, *size)
+    assert resized.shape == (*size, channels)
+    for channel in {0, channels // 2, channels - 1}:
+        # OpenCV rounds otherwise where it takes several channels at once.
+        alone = resize(picture[..., [channel]], *size)[..., 0]
+        np.testing.assert_allclose(resized[..., channel].astype(int), alone.astype(int), atol=1)

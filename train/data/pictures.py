@@ -50,8 +50,11 @@ def resize(picture: Picture, height: int, width: int) -> Picture:
     if picture.shape[:2] == (height, width):
         return picture
     shrinks = picture.shape[0] > height or picture.shape[1] > width
-    resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return resized if resized.ndim == 3 else resized[..., None]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    # OpenCV averages areas of at most four channels at a time.
+    parts = [picture[..., first : first + 4] for first in range(0, picture.shape[2], 4)]
+    resized = [cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=method) for part in parts]
+    return np.concatenate([part.reshape(height, width, -1) for part in resized], axis=2)
 
 
 def _decode(data: bytes) -> Picture | None:
