@@ -14,17 +14,41 @@ from export.settings import ExportSettings
 if TYPE_CHECKING:
     from types import FrameType
 
-INTERRUPTED = 130
+
+class _Ending:
+    """Ends the command on SIGINT or SIGTERM so that nothing half-written stays, and remembers which it was.
+
+    What is interrupted may swallow the exception, or make an error of its own out of it, as torch does in the midst of
+    an import. KeyboardInterrupt is not raised: some of these imports then have Python end by the signal itself.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, self)
+
+    def __call__(self, signum: int, _: FrameType | None) -> None:
+        self.code = 128 + signum
+        sys.exit(self.code)
+
+    @property
+    def by_user(self) -> bool:
+        """Whether someone pressed Ctrl-C."""
+        return self.code == 128 + signal.SIGINT
 
 
 def main() -> None:
     """Runs the command."""
-    signal.signal(signal.SIGTERM, _end)
+    ending = _Ending()
     try:
         run("lapis-export", ExportSettings, _command, (ExportError,), extra="export")
-    except KeyboardInterrupt:
-        print("lapis-export: interrupted, nothing was written", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except BaseException as error:
+        done = isinstance(error, SystemExit) and not error.code
+        if done or not ending.code:
+            raise
+        if ending.by_user:
+            print("lapis-export: interrupted, nothing was written", file=sys.stderr)
+        sys.exit(ending.code)
 
 
 def _command(settings: ExportSettings) -> int:
@@ -64,11 +88,6 @@ def _command(settings: ExportSettings) -> int:
 
 def _as_given(settings: ExportSettings, *names: str) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names}
-
-
-def _end(signum: int, _: FrameType | None) -> None:
-    """Ends as Ctrl-C does, so that nothing half-written stays."""
-    sys.exit(128 + signum)
 
 
 if __name__ == "__main__":
