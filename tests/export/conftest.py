@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -158,8 +159,13 @@ def lapis_export(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["lapis-export", *map(str, arguments)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
+        handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                main()
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
         printed = capfd.readouterr()
         return Ended(int(exit_.value.code or 0), printed.out, printed.err)
 

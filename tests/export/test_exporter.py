@@ -345,6 +345,21 @@ def test_signal_leaves_nothing_behind(
     assert everything(tmp_path) == []
 
 
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signal_ends_the_command_whatever_becomes_of_its_exception(
+    lapis_export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, ending: signal.Signals, code: int
+) -> None:
+    def library(_: object) -> int:
+        try:
+            signal.raise_signal(ending)
+        except BaseException as error:
+            raise RuntimeError("an import failed") from error
+        return 0
+
+    monkeypatch.setattr("export.__main__._command", library)
+    assert lapis_export("checkpoint", "--output=cats/1").code == code
+
+
 def test_figures_of_bytes_are_measured_and_not_the_training_s(
     checkpoints: dict[str, Path], exported: Callable[..., Path], drawn: Pictures, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_residual_generator_takes_any_multiple_of_four(
         assert np.abs(run(entry, cut) - in_torch(network, cut)).max() <= 1
 
 
+@pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")  # skimage clips what is beyond its colours, and so do we
 def test_colourisation_takes_and_gives_rgb(
     exported: Callable[..., Path], tmp_path: Path, drawings: Path, drawn: Pictures
 ) -> None:
