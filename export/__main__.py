@@ -25,7 +25,8 @@ class _Ending:
     def __init__(self) -> None:
         self.code = 0
         for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, self)
+            if signal.getsignal(signum) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
+                signal.signal(signum, self)
 
     def __call__(self, signum: int, _: FrameType | None) -> None:
         self.code = 128 + signum
