@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,23 +18,10 @@ from export.errors import CheckpointError, OptionError
 from export.sources import pict
 from export.sources.source import Source, Wishes
 from export.statistics import freeze
+from tests.export import reference_tensorflow as reference
 from train.models import GeneratorConfig, size_multiple
 
 ANYTHING = Wishes()
-
-
-def _reference() -> ModuleType:
-    place = Path(__file__).parents[1] / "reference_tensorflow.py"
-    spec = importlib.util.spec_from_file_location("reference_tensorflow", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = _reference()
 
 
 @pytest.fixture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,26 +15,13 @@ from export.errors import CheckpointError
 from export.sources import tf_checkpoint
 from export.sources.source import Wishes
 from export.statistics import freeze
+from tests.export import reference_tensorflow as reference
 
 ANYTHING = Wishes()
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
     reason="TensorFlow is not installed: pip install tensorflow-cpu to test its checkpoints",
 )
-
-
-def _reference() -> ModuleType:
-    place = Path(__file__).parents[1] / "reference_tensorflow.py"
-    spec = importlib.util.spec_from_file_location("reference_tensorflow", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-reference = _reference()
 
 
 @pytest.fixture

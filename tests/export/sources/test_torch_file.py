@@ -210,4 +210,5 @@ def test_damage_is_told_or_does_no_harm(file: Path, data: st.DataObject, legacy:
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     file.write_bytes(bytes(content))
     with suppress(CheckpointError):
-        torch_file.read(file)
+        read = torch_file.read(file)
+        assert all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in read.items())
