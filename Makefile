@@ -4,12 +4,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SERVE := .venv/.serve
 DEV := .venv/.dev
+TOOLS := .venv/.tools
 RUN := work/pipeline
 # The repository's own version of a tool is the one in the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo pipeline test check format bench proto clean
+.PHONY: help demo pipeline test check format bench proto chart clean
 
 help: ## Say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -27,16 +28,19 @@ pipeline: $(DEV) ## Drawings → training → export → service → translation
 	  lapis-translate $(RUN)/openmoji/test/A --server 127.0.0.1:50061 --output $(RUN)/translations
 	lapis-pairs grid $(RUN)/openmoji/test --translations $(RUN)/translations --output $(RUN)/grid.png
 
-test: $(DEV) ## Run all tests
+test: $(DEV) $(TOOLS) ## Run all tests
 	pytest
 
-check: $(DEV) ## Lint and type-check everything; see that what is generated is fresh
+check: $(DEV) $(TOOLS) ## Lint and type-check everything; see that what is generated is fresh
 	ruff check
 	ruff format --check
 	mypy
 	cd protos && buf lint
 	python protos/generate.py --check
-	hadolint deploy/docker/*.Dockerfile
+	hadolint deploy/docker/*.Dockerfile deploy/ray/*.Dockerfile
+	python -m deploy.helm.reference --check
+	python -m deploy.dashboard --check
+	for values in deploy/helm/lapis/values*.yaml; do helm lint --strict --quiet --kube-version 1.33 deploy/helm/lapis --values $$values || exit; done
 
 format: $(DEV) ## Format the code and fix what can be fixed
 	ruff check --fix
@@ -50,6 +54,10 @@ bench: $(DEV) ## Measure; figures go to bench/results
 
 proto: $(DEV) ## Generate the stubs from the protos
 	python protos/generate.py
+
+chart: $(DEV) $(TOOLS) ## Generate what follows from the chart's values, and its dashboard
+	python -m deploy.helm.reference
+	python -m deploy.dashboard
 
 clean: ## Remove what was made, the environment too
 	rm -rf .venv work
@@ -65,3 +73,7 @@ $(SERVE): .venv/bin/python pyproject.toml protos/pyproject.toml constraints.txt
 $(DEV): .venv/bin/python pyproject.toml protos/pyproject.toml constraints.txt
 	pip install --quiet --constraint constraints.txt --editable ./protos --editable '.[dev]'
 	@touch $@ $(SERVE)
+
+$(TOOLS): $(DEV) deploy/tools.py
+	python deploy/tools.py
+	@touch $@

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from service.limits import Limits
 from service.picture.decode import decode
 from service.picture.encode import Format, encode
-from service.picture.limits import Limits
 from train.pairs.openmoji import drawings, render
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@
     ├── InvalidRequest        an option or a combination of options that cannot be
     │   ├── InvalidPicture    the picture cannot be read, or not by this model
     │   └── PictureTooLarge   the picture exceeds a limit, which the message names
+    ├── Unauthenticated       the caller has not said who it is, by a token that the server knows
     ├── ModelNotFound         no such model or version
     ├── NotReady              the model is loading, draining or has failed; or the server is shutting down
     ├── Overloaded            not now; carries when to come back
@@ -47,6 +48,12 @@ class PictureTooLarge(InvalidRequest):
     """The picture exceeds one of the server's limits."""
 
     reason = "PICTURE_TOO_LARGE"
+
+
+class Unauthenticated(ServiceError):
+    """The call carries no token, or none that the server knows."""
+
+    reason = "UNAUTHENTICATED"
 
 
 class ModelNotFound(ServiceError):

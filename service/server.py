@@ -19,6 +19,7 @@ from service.models.life import Life
 from service.models.registry import Registry
 from service.models.repository import scan
 from service.telemetry import tracing
+from service.telemetry.build import BuildInfo
 from service.telemetry.logs import log
 from service.telemetry.metrics import Metrics
 from service.telemetry.nvml import gpus_of
@@ -79,10 +80,11 @@ class Server:
         with closing(listen(self.settings.http_host, self.settings.http_port)) as http_socket:
             self.http_port = http_socket.getsockname()[1]
             self.metrics.registry.register(gpus_of(self.settings.devices))
+            self.metrics.registry.register(BuildInfo())
             await self._open(edge)
             log.info("listening", **self._addresses())
             async with asyncio.TaskGroup() as tasks:
-                http = HttpServer(build_app(self.registry, self.metrics.registry))
+                http = HttpServer(build_app(self.registry, self.metrics.registry, self.ready.is_set))
                 tasks.create_task(http.serve(sockets=[http_socket]))
                 finished = await self._live(edge, stop)
                 http.should_exit = True

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from lapis.client.address import check_address, first_address
 from lapis.command import CommandSettings
 from pydantic import (
     Field,
@@ -20,7 +21,7 @@ from pydantic_settings import SettingsConfigDict
 
 from service.cores import available_cores
 from service.engine.options import CpuMode, EngineOptions, GpuMode
-from service.picture.limits import Limits
+from service.limits import Limits
 
 MIB = 1024 * 1024
 
@@ -65,6 +66,16 @@ class ServeSettings(CommandSettings):
         10.0, description="seconds that callers must leave between pings of their own, else they are cut off"
     )
     stream_window: PositiveInt = Field(32, description="pictures of one TranslateStream call in hand at a time")
+    tls_certificate: Path | None = Field(
+        None, description="file (PEM) with the certificate of the gRPC port and those between it and its authority"
+    )
+    tls_key: Path | None = Field(None, description="file (PEM) with the certificate's key")
+    tls_client_ca: Path | None = Field(
+        None, description="file (PEM) of the authorities that callers' certificates come from; callers must have one"
+    )
+    tokens: Path | None = Field(
+        None, description="file with a `NAME TOKEN` a line; callers must send `authorization: Bearer TOKEN`"
+    )
     load_reports: bool = Field(True, description="tell callers in each answer how loaded the server is (ORCA)")
 
     # Where and how models run.
@@ -124,7 +135,7 @@ class ServeSettings(CommandSettings):
     max_total_queue_bytes: PositiveInt = Field(2048 * MIB, description="bytes that all models' requests hold together")
     caller_limit: NonNegativeInt = Field(0, description="requests that one caller may have in hand; 0: any number")
     caller_key: Literal["peer", "token"] = Field(
-        "peer", description="what tells callers apart: their address, or their authorization metadata"
+        "peer", description="what tells callers apart: their address, or their token (by its name in --tokens)"
     )
 
     max_picture_bytes: PositiveInt = Field(32 * MIB, description="largest picture file accepted, in bytes")
@@ -157,6 +168,30 @@ class ServeSettings(CommandSettings):
         1.0, ge=0, le=1, description="share of requests traced, of those whose caller has not decided it"
     )
 
+    # To ask a server how it is, instead of being one.
+    probe: str = Field(
+        "",
+        description="gRPC address, HOST:PORT, of a server to ask for its health; ends with exit code 0 if it serves, "
+        "else 1. With --tls-certificate and --tls-key: over TLS, these being the caller's",
+    )
+    probe_service: str = Field(
+        "", description="whose health: liveness, readiness, startup, a model's; the whole server's where empty"
+    )
+    probe_timeout: PositiveFloat = Field(3.0, description="seconds to wait for the answer, connecting included")
+    probe_ca: Path | None = Field(
+        None,
+        description="file (PEM) of the authorities to check the server's certificate against, which means TLS; without "
+        "it --tls-certificate itself must be the one that the server shows, whatever name it bears",
+    )
+    probe_server_name: str = Field("", description="name in the server's certificate; HOST where empty")
+
+    @field_validator("probe")
+    @classmethod
+    def _probe_is_an_address(cls, probe: str) -> str:
+        if probe and ("," in probe or probe != first_address(check_address(probe))):
+            raise ValueError("must be HOST:PORT, of one server")
+        return probe
+
     @field_validator("devices")
     @classmethod
     def _devices_are_known(cls, devices: str) -> str:
@@ -173,6 +208,15 @@ class ServeSettings(CommandSettings):
         if buckets != "auto" and not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", buckets):
             raise ValueError("must be auto or a list of batch sizes such as 1,2,4,8")
         return buckets
+
+    @model_validator(mode="after")
+    def _certificate_and_key_come_together(self) -> ServeSettings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            given, missing = ("certificate", "key") if self.tls_certificate else ("key", "certificate")
+            raise ValueError(f"--tls-{given} needs --tls-{missing} with it")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("--tls-client-ca needs --tls-certificate and --tls-key: callers show theirs within TLS")
+        return self
 
     @model_validator(mode="after")
     def _buckets_end_at_the_largest_batch(self) -> ServeSettings:

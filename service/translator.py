@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from service.codec import Codec
     from service.engine.contract import Pixels, Samples
     from service.engine.engine import Engine
+    from service.limits import Limits
     from service.models.registry import LoadedModel, ModelVersion
-    from service.picture.limits import Limits
     from service.scheduler.admission import Ticket
     from service.telemetry.metrics import Metrics
 

@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from train.errors import TrainError
-from train.state import discriminator_config, generator_config, new_state
+from train.state import discriminator_config, generator_config, new_state, reseed
+from train.world import ALONE, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 FORMAT = "lapis-checkpoint/1"
 LATEST = "latest"
+RANDOM = ("rng", "rng_cuda")
+RandomState = dict[str, torch.Tensor]
 
 
 def save_checkpoint(
@@ -47,17 +50,22 @@ def save_checkpoint(
     data: dict[str, Any],
     metrics: dict[str, Any],
     write_pictures: Callable[[Path], None],
+    random_states: list[RandomState] | None = None,
 ) -> Path:
     """Writes a checkpoint of `state` into the run, points `latest` at it and removes all but the last `keep`.
 
-    Raises TrainError where it cannot be written; what was there before is untouched then.
+    `random_states` are those of all processes that train, in order of their ranks; None: this one is alone. Raises
+    TrainError where it cannot be written; what was there before is untouched then.
     """
     final = run / f"step-{state.step:08d}"
     temporary = run / f".{final.name}.partial"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in run.glob(".step-*.partial"):  # by a process that was killed as it wrote
+            shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir(parents=True)
-        _write(temporary, state, _config(state, settings, data), metrics)
+        _write(temporary, state, random_states or [random_state(state)])
+        for name, content in (("config.json", _config(state, settings, data)), ("metrics.json", metrics)):
+            (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         write_pictures(temporary)
         if final.exists():  # the same step again, after a resume
             shutil.rmtree(final)
@@ -73,7 +81,8 @@ def save_checkpoint(
 
 def find_checkpoint(place: Path) -> Path:
     """Returns the checkpoint that a run or checkpoint folder stands for. Raises TrainError where there is none."""
-    for candidate in (place, place / LATEST):
+    newest = sorted(place.glob("step-*"))[-1:]  # whole, though a crash or a copy may have cost the link to it
+    for candidate in (place, place / LATEST, *newest):
         if (candidate / "config.json").is_file():
             return candidate.resolve()
     raise TrainError(f"{place}: no checkpoint here (config.json is missing)")
@@ -93,12 +102,22 @@ def read_metrics(checkpoint: Path) -> dict[str, Any]:
     return _read_json(checkpoint / "metrics.json")
 
 
-def load_state(checkpoint: Path, settings: TrainSettings) -> State:
-    """Restores a run to the bit.
+def random_state(state: State) -> RandomState:
+    """Returns what this process's random numbers go on from."""
+    states = {"rng": torch.get_rng_state()}
+    if state.device.type == "cuda":
+        states["rng_cuda"] = torch.cuda.get_rng_state()
+    return states
 
-    Raises TrainError for a file that is missing or damaged, or networks of another architecture.
+
+def load_state(checkpoint: Path, settings: TrainSettings, world: World = ALONE) -> State:
+    """Restores a run: to the bit where as many processes go on as wrote the checkpoint.
+
+    Where there are more or fewer, the epoch goes on at the last step that does not skip a pair, and new processes
+    begin with random numbers of their own. Raises TrainError for a file that is missing or damaged, or networks of
+    another architecture.
     """
-    state = new_state(settings)
+    state = new_state(settings, world)
     _load_weights(state.generator, checkpoint / "generator.safetensors")
     _load_weights(state.discriminator, checkpoint / "discriminator.safetensors")
     if state.ema is not None:
@@ -111,15 +130,29 @@ def load_state(checkpoint: Path, settings: TrainSettings) -> State:
         state.optimizer_D.load_state_dict(saved["optimizer_D"])
         state.step, state.epoch, state.batch = saved["step"], saved["epoch"], saved["batch"]
         state.seconds = saved["seconds"]
-        torch.set_rng_state(saved["rng"].cpu())
-        if state.device.type == "cuda" and "rng_cuda" in saved:
-            torch.cuda.set_rng_state(saved["rng_cuda"].cpu())
+        _go_on_with(
+            [{name: saved[name] for name in RANDOM if name in saved}, *saved.get("others", [])], settings, state
+        )
     except Exception as error:  # torch and pickle raise many kinds for a damaged file
         raise TrainError(f"{path}: missing or damaged ({_first_line(error)}); resume needs it whole") from error
     return state
 
 
-def _write(folder: Path, state: State, config: dict[str, Any], metrics: dict[str, Any]) -> None:
+def _go_on_with(saved: list[RandomState], settings: TrainSettings, state: State) -> None:
+    """Takes up random numbers and the place in the epoch where `saved` processes left them."""
+    world, state.begun_with = state.world, len(saved)
+    # A batch is one of every process.
+    state.batch = state.batch * len(saved) // world.size
+    if world.rank >= len(saved):
+        reseed(settings.seed, world.rank, state.step)
+        return
+    mine = saved[world.rank]
+    torch.set_rng_state(mine["rng"].cpu())
+    if state.device.type == "cuda" and "rng_cuda" in mine:
+        torch.cuda.set_rng_state(mine["rng_cuda"].cpu())
+
+
+def _write(folder: Path, state: State, random_states: list[RandomState]) -> None:
     networks = {"generator": state.generator, "discriminator": state.discriminator, "ema": state.ema}
     for name, network in networks.items():
         if network is not None:
@@ -134,13 +167,10 @@ def _write(folder: Path, state: State, config: dict[str, Any], metrics: dict[str
         "epoch": state.epoch,
         "batch": state.batch,
         "seconds": state.seconds,
-        "rng": torch.get_rng_state(),
+        **random_states[0],
+        "others": random_states[1:],
     }
-    if state.device.type == "cuda":
-        saved["rng_cuda"] = torch.cuda.get_rng_state()
     torch.save(saved, folder / "training_state.pt")
-    for name, content in (("config.json", config), ("metrics.json", metrics)):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _config(state: State, settings: TrainSettings, data: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +178,7 @@ def _config(state: State, settings: TrainSettings, data: dict[str, Any]) -> dict
         "format": FORMAT,
         "step": state.step,
         "epoch": state.epoch,
+        "processes": state.world.size,
         "generator": asdict(generator_config(settings)),
         "discriminator": asdict(discriminator_config(settings)),
         "data": data,

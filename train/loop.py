@@ -1,24 +1,28 @@
-"""The run: epochs of steps, with a checkpoint, validation and a grid every so often."""
+"""The run: epochs of steps, with a checkpoint, validation and a grid every so often.
+
+Several processes that train together all run this loop; what they do alone is what stands under `if report`, and in
+`World.from_main`.
+"""
 
 from __future__ import annotations
 
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from train.checkpoint import save_checkpoint
-from train.data.dataset import PairDataset, epoch_loader
+from train.checkpoint import RandomState, random_state, save_checkpoint
+from train.data.dataset import PairDataset, epoch_batches
 from train.data.pictures import write_png
 from train.errors import Diverged, PairsError
-from train.grids import as_tensorboard, grid, write_examples
+from train.grids import grid, write_examples
+from train.report import Report
 from train.state import State, learning_rate
 from train.step import Losses, train_step
 from train.validation import validate
@@ -33,27 +37,39 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """One training run: what it learns from, where it writes, how far it has come."""
+    """One training run: what it learns from, where it writes, how far it has come.
+
+    `signalled` is the signal that this process got; `interrupted`: one of all processes got one, and `hurried`: one
+    that means that there is little time.
+    """
 
     settings: TrainSettings
     folder: Path
     state: State
     training: PairDataset
     held_out: PairDataset | None
-    data: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
+    signalled: signal.Signals | None = None
     interrupted: bool = False
+    hurried: bool = False
+
+    @property
+    def step_pairs(self) -> int:
+        """Pairs that a step learns from, in all processes together."""
+        return self.settings.batch_size * self.state.world.size
 
     @property
     def batches(self) -> int:
-        """Batches in an epoch."""
-        return ceil(len(self.training) / self.settings.batch_size)
+        """Steps in an epoch."""
+        return ceil(len(self.training) / self.step_pairs)
 
     @property
     def total_steps(self) -> int:
-        """Steps in the whole run."""
-        steps = self.settings.epochs * self.batches
+        """Steps in the whole run: those that are done and those of the epochs that are left."""
+        state = self.state
+        steps = state.step + max(0, (self.settings.epochs - state.epoch) * self.batches - state.batch)
         return min(steps, self.settings.max_steps or steps)
 
     @property
@@ -67,23 +83,14 @@ def train(run: Run) -> None:
 
     Raises Diverged where a loss is no longer a number, naming the step and the last good checkpoint.
     """
-    with _interruptible(run), SummaryWriter(str(run.folder / "tensorboard"), purge_step=run.state.step) as board:
-        progress = tqdm(
-            total=run.total_steps * run.settings.batch_size,
-            initial=run.state.step * run.settings.batch_size,
-            unit="picture",
-            disable=None,
-            dynamic_ncols=True,
-            smoothing=0.05,
-        )
-        with progress:
-            while not run.finished and not run.interrupted:
-                train_epoch(run, board, progress)
+    with _interruptible(run), Report(run) if run.state.world.main else nullcontext() as report:
+        while not run.finished and not run.interrupted:
+            train_epoch(run, report)
         if run.checkpoint is None or run.checkpoint.name != f"step-{run.state.step:08d}":
-            save(run, board)
+            save(run, report)
 
 
-def train_epoch(run: Run, board: SummaryWriter, progress: tqdm[Any]) -> None:
+def train_epoch(run: Run, report: Report | None) -> None:
     """Trains the rest of the current epoch and saves where one is due."""
     state, settings = run.state, run.settings
     for optimizer in (state.optimizer_G, state.optimizer_D):
@@ -95,42 +102,64 @@ def train_epoch(run: Run, board: SummaryWriter, progress: tqdm[Any]) -> None:
         losses = train_step(state, real_A, real_B, gan_mode=settings.gan_mode, lambda_L1=settings.lambda_L1)
         state.step += 1
         state.batch += 1
+        losses = _of_all(run, losses)
         _check_finite(run, losses)
         state.average(settings.ema_decay)
         state.seconds += time.perf_counter() - began
-        _report(run, losses, board, progress, pictures=len(real_A))
+        if report:
+            report.step(losses, pictures=len(real_A) * state.world.size)
         if run.finished or run.interrupted:
             break
     if state.batch == run.batches:
         state.epoch, state.batch = state.epoch + 1, 0
         if state.epoch % settings.save_every == 0:
-            save(run, board)
+            save(run, report)
 
 
-def save(run: Run, board: SummaryWriter) -> None:
-    """Validates, draws the grid and writes a checkpoint."""
-    state = run.state
-    shown = run.held_out or run.training
+def save(run: Run, report: Report | None) -> None:
+    """Validates, draws the grid and writes a checkpoint; where there is little time, without validating."""
+    world, figures = run.state.world, None if run.hurried else _validated(run)
+    random_states = world.gather(random_state(run.state))
+    run.checkpoint = world.from_main(partial(_write, run, random_states))
+    if report:
+        report.checkpoint(run.checkpoint, figures)
+    run.interrupted, run.hurried = world.any(run.interrupted or bool(run.signalled), run.hurried)
+
+
+def _validated(run: Run) -> dict[str, float] | None:
+    """Measures the run on what is held out, and returns the figures."""
+    if not run.held_out:
+        return None
+    run.metrics |= validate(run.state, run.held_out, run.settings)
+    figures: dict[str, float] = run.metrics["validation"]
+    run.metrics.setdefault("history", []).append({"step": run.state.step, "epoch": run.state.epoch} | figures)
+    return figures
+
+
+def _write(run: Run, random_states: list[RandomState]) -> Path:
+    """Draws the grid and writes the checkpoint; returns where."""
+    state, shown = run.state, run.held_out or run.training
     picture = grid(state, shown, run.settings)
-    if run.held_out:
-        run.metrics |= validate(state, run.held_out, run.settings)
-        for name, value in run.metrics["validation"].items():
-            board.add_scalar(f"validation/{name}", value, state.step)
-        entry = {"step": state.step, "epoch": state.epoch} | run.metrics["validation"]
-        run.metrics.setdefault("history", []).append(entry)
-    board.add_image("input, output, target", as_tensorboard(picture), state.step)
     run.metrics |= {"step": state.step, "training_seconds": round(state.seconds, 1)}
+    if run.hurried:  # what was measured last is of other weights
+        run.metrics = {name: value for name, value in run.metrics.items() if name not in {"validation", "baseline"}}
 
     def write_pictures(folder: Path) -> None:
         write_png(folder / "grid.png", picture)
         write_examples(folder / "examples", shown)
 
-    run.checkpoint = save_checkpoint(
-        run.folder, state, run.settings, data=run.data, metrics=run.metrics, write_pictures=write_pictures
+    checkpoint = save_checkpoint(
+        run.folder,
+        state,
+        run.settings,
+        data=run.data,
+        metrics=run.metrics,
+        write_pictures=write_pictures,
+        random_states=random_states,
     )
     (run.folder / "grids").mkdir(exist_ok=True)
     write_png(run.folder / "grids" / f"step-{state.step:08d}.png", picture)
-    tqdm.write(_summary(run))
+    return checkpoint
 
 
 def _batches(run: Run) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -138,12 +167,27 @@ def _batches(run: Run) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     state, settings = run.state, run.settings
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     move = partial(torch.Tensor.to, device=state.device, memory_format=layout, non_blocking=True)
-    loader = epoch_loader(run.training, settings, state.epoch, skip=state.batch * settings.batch_size)
+    batches = epoch_batches(run.training, settings, state.epoch, skip=state.batch * run.step_pairs, world=state.world)
     try:
-        for real_A, real_B in loader:
+        for real_A, real_B in batches:
             yield move(real_A), move(real_B)
     except PairsError as error:  # from a worker process, whose traceback stands before the message
         raise PairsError(str(error).strip().splitlines()[-1].split("PairsError: ")[-1]) from error
+
+
+def _of_all(run: Run, losses: Losses) -> Losses:
+    """Returns the losses over all processes, and sees whether one of them was told to stop.
+
+    Both in one exchange, so that after each step all agree whether to go on.
+    """
+    stop, hurry = run.signalled is not None, run.signalled is signal.SIGTERM
+    if run.state.world.alone:
+        run.interrupted, run.hurried = stop, hurry
+        return losses
+    told = torch.tensor([stop, hurry], dtype=torch.float32, device=run.state.device)
+    *means, stopping, hurrying = run.state.world.mean(torch.cat([torch.stack(losses).float(), told]))
+    run.interrupted, run.hurried = bool(stopping > 0), bool(hurrying > 0)
+    return Losses(*means)
 
 
 def _check_finite(run: Run, losses: Losses) -> None:
@@ -157,50 +201,18 @@ def _check_finite(run: Run, losses: Losses) -> None:
     )
 
 
-def _report(run: Run, losses: Losses, board: SummaryWriter, progress: tqdm[Any], *, pictures: int) -> None:
-    progress.update(pictures)
-    step, due = run.state.step, run.state.step % run.settings.print_every == 0
-    if not due and (progress.disable or step % 10):
-        return
-    values = {name: float(value) for name, value in losses._asdict().items()}
-    shown = {name: f"{value:.3f}" for name, value in values.items()}
-    progress.set_description(f"epoch {run.state.epoch + 1}/{run.settings.epochs}", refresh=False)
-    progress.set_postfix(shown)
-    if not due:
-        return
-    for name, value in values.items():
-        board.add_scalar(f"loss/{name}", value, step)
-    if progress.disable:
-        print(_line(run, shown), flush=True)
-
-
-def _line(run: Run, losses: dict[str, str]) -> str:
-    """Says in a log what the progress bar shows on a terminal."""
-    state = run.state
-    rate = state.step * run.settings.batch_size / state.seconds
-    left = (run.total_steps - state.step) * run.settings.batch_size / rate
-    figures = "  ".join(f"{name} {value}" for name, value in losses.items())
-    progress = f"epoch {state.epoch + 1}/{run.settings.epochs}  step {state.step}/{run.total_steps}"
-    return f"{progress}  {figures}  {rate:.1f} pictures/s  {time.strftime('%H:%M:%S', time.gmtime(left))} left"
-
-
-def _summary(run: Run) -> str:
-    saved = f"epoch {run.state.epoch}  step {run.state.step}  saved {run.checkpoint}"
-    figures = run.metrics.get("validation")
-    if not figures:
-        return saved
-    return f"{saved}  validation L1 {figures['l1']:.4f}  PSNR {figures['psnr']:.2f} dB  SSIM {figures['ssim']:.4f}"
-
-
 @contextmanager
 def _interruptible(run: Run) -> Iterator[None]:
-    """Lets the first Ctrl-C (or SIGTERM) end the run after the current step, and the second at once."""
+    """Lets the first Ctrl-C (or SIGTERM) end the run after the current step, and the second at once.
+
+    SIGTERM is what a cluster sends before it takes the machine away: what must be saved then is saved in haste.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if run.interrupted:
+        if run.signalled:
             raise KeyboardInterrupt
-        run.interrupted = True
-        tqdm.write(f"{signal.Signals(number).name}: finishing this step, then saving (again: stop at once)")
+        run.signalled = signal.Signals(number)
+        tqdm.write(f"{run.signalled.name}: finishing this step, then saving (again: stop at once)")
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -6,15 +6,22 @@ from pathlib import Path
 
 import torch
 
+from train.world import ALONE, World
+
 CPUINFO = Path("/proc/cpuinfo")
 
 
-def pick_device(device: str) -> torch.device:
-    """Returns the device that "auto", "cpu" or "cuda" stands for. Raises ValueError where CUDA is asked for in vain."""
+def pick_device(device: str, world: World = ALONE) -> torch.device:
+    """Returns the device that "auto", "cpu" or "cuda" stands for, each process of a machine its own GPU.
+
+    Raises ValueError where CUDA is asked for in vain.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch finds no GPU here; --device cpu trains without one")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not world.alone:
+        return torch.device(device, world.local_rank)
     return torch.device(device)
 
 

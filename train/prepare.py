@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from pydantic import ValidationError
 
 from train.checkpoint import find_checkpoint, load_state, read_metrics, read_settings
 from train.data.dataset import PairDataset
-from train.data.layouts import check_pairs, describe, find_pairs, splits
+from train.data.layouts import Pair, check_pairs, describe, find_pairs, splits
 from train.errors import TrainError
 from train.loop import Run
 from train.settings import TrainSettings
-from train.state import new_state
+from train.state import State, new_state
+from train.world import ALONE, World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,31 +36,68 @@ FIXED = (
     "dropout",
     "direction",
     "batch_size",
+    "sync_batchnorm",
 )
 
 
-def prepare(settings: TrainSettings) -> Run:
-    """Finds and checks the pairs, and builds the networks or restores them."""
-    checkpoint = find_checkpoint(settings.resume) if settings.resume else None
-    if checkpoint:
-        settings = _resumed(settings, checkpoint)
-    data = settings.data
-    if data is None:
-        raise TrainError("name the folder of a data set, or --resume a run")
-    folder = _run_folder(settings, checkpoint)
-    training, held_out = _data_sets(settings, data)
-    state = load_state(checkpoint, settings) if checkpoint else new_state(settings)
-    _make_writable(folder)  # last, so that nothing is left of a run that cannot start
-    return Run(
+def prepare(settings: TrainSettings, world: World = ALONE) -> Run:
+    """Finds and checks the pairs, and builds the networks or restores them.
+
+    Of several processes the main one looks, so that all go by the same settings and the pairs are decoded once.
+    """
+    settings, data, folder, checkpoint = world.from_main(partial(_settled, settings, world))
+    training, held_out = world.from_main(partial(_sound_pairs, settings, data))
+    run = Run(
         settings=settings,
         folder=folder,
-        state=state,
-        training=training,
-        held_out=held_out,
-        data=_described(data, settings, training, held_out),
-        metrics=read_metrics(checkpoint) if checkpoint else {},
+        state=world.together(partial(_state, settings, checkpoint, world)),
+        training=PairDataset(training, settings, augment=True),
+        held_out=PairDataset(held_out, settings, augment=False) if held_out else None,
+        metrics=world.from_main(partial(read_metrics, checkpoint)) if checkpoint else {},
         checkpoint=checkpoint,
     )
+    # The folder last, so that nothing is left of a run that cannot start.
+    run.data = world.from_main(partial(_described, run, data))
+    world.from_main(partial(_begin, run))
+    return run
+
+
+def _settled(settings: TrainSettings, world: World) -> tuple[TrainSettings, Path, Path, Path | None]:
+    """Returns the settings that hold, the folders of the data set and of the run, and the checkpoint to go on from."""
+    checkpoint = _checkpoint(settings)
+    if checkpoint:
+        settings = _resumed(settings, checkpoint)
+    if settings.data is None:
+        raise TrainError("name the folder of a data set, or --resume a run")
+    _check_norm(settings, world)
+    return settings, settings.data, _run_folder(settings, checkpoint), checkpoint
+
+
+def _checkpoint(settings: TrainSettings) -> Path | None:
+    if settings.resumes_by_itself and settings.output:
+        return find_checkpoint(settings.output) if _holds_a_run(settings.output) else None
+    return find_checkpoint(settings.resume) if settings.resume else None
+
+
+def _state(settings: TrainSettings, checkpoint: Path | None, world: World) -> State:
+    return load_state(checkpoint, settings, world) if checkpoint else new_state(settings, world)
+
+
+def _begin(run: Run) -> None:
+    """Makes the run's folder, unless there is nothing to do in it."""
+    if not run.finished:
+        _make_writable(run.folder)
+    elif not run.settings.resumes_by_itself:
+        raise TrainError(f"{run.folder}: finished after {run.state.step} steps; --n-epochs or --max-steps adds more")
+
+
+def _check_norm(settings: TrainSettings, world: World) -> None:
+    if not settings.sync_batchnorm:
+        return
+    if world.alone and settings.batch_size == 1:
+        raise TrainError("--sync-batchnorm: one process with batches of 1 has nothing to share; start several")
+    if not world.alone and (settings.device == "cpu" or not torch.cuda.is_available()):
+        raise TrainError("--sync-batchnorm: PyTorch shares batch norms between GPUs only; leave it out on the CPU")
 
 
 def _resumed(settings: TrainSettings, checkpoint: Path) -> TrainSettings:
@@ -83,9 +123,13 @@ def _run_folder(settings: TrainSettings, checkpoint: Path | None) -> Path:
         if checkpoint:
             return checkpoint.parent
         raise TrainError("--output: name the folder of the run")
-    if checkpoint is None and any(settings.output.glob("step-*")):
+    if checkpoint is None and _holds_a_run(settings.output):
         raise TrainError(f"{settings.output}: holds a run already; --resume it, or name another folder")
     return settings.output
+
+
+def _holds_a_run(folder: Path) -> bool:
+    return any(folder.glob("step-*"))
 
 
 def _make_writable(folder: Path) -> None:
@@ -98,31 +142,30 @@ def _make_writable(folder: Path) -> None:
         raise TrainError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
-def _data_sets(settings: TrainSettings, data: Path) -> tuple[PairDataset, PairDataset | None]:
+def _sound_pairs(settings: TrainSettings, data: Path) -> tuple[list[Pair], list[Pair]]:
+    """Returns the pairs to train on and those held out."""
     forward = settings.direction == "AtoB"
     channels = (settings.input_nc, settings.output_nc) if forward else (settings.output_nc, settings.input_nc)
 
-    def load(split: str | None, *, augment: bool) -> PairDataset:
+    def sound(split: str | None) -> list[Pair]:
         found = find_pairs(data, split)
-        pairs = check_pairs(found, *channels, skip_bad=settings.skip_bad, what=str(data / (split or "")))
-        return PairDataset(pairs, settings, augment=augment)
+        return check_pairs(found, *channels, skip_bad=settings.skip_bad, what=str(data / (split or "")))
 
     train_split, held_out_split = splits(data)
-    return load(train_split, augment=True), load(held_out_split, augment=False) if held_out_split else None
+    return sound(train_split), sound(held_out_split) if held_out_split else []
 
 
-def _described(
-    data: Path, settings: TrainSettings, training: PairDataset, held_out: PairDataset | None
-) -> dict[str, Any]:
+def _described(run: Run, data: Path) -> dict[str, Any]:
+    settings = run.settings
     return describe(data) | {
         "height": settings.crop_size,
         "width": settings.crop_size,
         "input_nc": settings.input_nc,
         "output_nc": settings.output_nc,
         "direction": settings.direction,
-        "bits": max(8 * picture.itemsize for picture in training.pictures(0)),
-        "train_pairs": len(training),
-        "validation_pairs": len(held_out) if held_out else 0,
+        "bits": max(8 * picture.itemsize for picture in run.training.pictures(0)),
+        "train_pairs": len(run.training),
+        "validation_pairs": len(run.held_out) if run.held_out else 0,
     }
 
 
@@ -135,11 +178,28 @@ def announcement(run: Run) -> str:
     lines = [
         f"{settings.data}: {len(run.training):,} pairs to learn from, {held_out}",
         f"{settings.netG} {weights_G:,} parameters, PatchGAN {weights_D:,} parameters",
-        f"{state.device}, {number_format}, batches of {settings.batch_size}, {run.total_steps:,} steps",
+        f"{state.device}, {number_format}, {_batches(run)}, {run.total_steps:,} steps",
     ]
     if state.step:
         lines.append(f"going on from step {state.step}")
+    if state.begun_with not in {None, state.world.size}:
+        lines.append(
+            f"the checkpoint is of {_processes(state.begun_with)}: steps now see {run.step_pairs} pairs, "
+            "and the run is not to the bit what it would have been"
+        )
     return "\n".join(lines)
+
+
+def _batches(run: Run) -> str:
+    """Says how many pairs a step sees, and where they add up, that the learning rate stays as it was given."""
+    size, world = run.settings.batch_size, run.state.world
+    if world.alone:
+        return f"batches of {size}"
+    return f"{_processes(world.size)} with batches of {size}: {run.step_pairs} pairs a step at --lr {run.settings.lr:g}"
+
+
+def _processes(count: int | None) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def _parameters(network: nn.Module) -> int:

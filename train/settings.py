@@ -32,7 +32,9 @@ class TrainSettings(CommandSettings):
     )
     output: Path | None = Field(None, description="folder of the run: checkpoints, picture grids, TensorBoard logs")
     resume: Path | None = Field(
-        None, description="run or checkpoint to go on with; its settings hold, flags given now win over them"
+        None,
+        description="run or checkpoint to go on with; its settings hold, flags given now win over them; auto: the run "
+        "in --output, begun where there is none yet and left alone where it is finished",
     )
 
     direction: Literal["AtoB", "BtoA"] = Field("AtoB", description="which of the two is the input")
@@ -58,7 +60,16 @@ class TrainSettings(CommandSettings):
 
     gan_mode: Literal["vanilla", "lsgan"] = Field("vanilla", description="adversarial loss: cross-entropy or squares")
     lambda_L1: float = Field(100.0, ge=0, description="weight of the L1 loss")
-    batch_size: int = Field(1, ge=1, description="pairs a step; more than 1 means running statistics at test time")
+    batch_size: int = Field(
+        1,
+        ge=1,
+        description="pairs a step, in each process of torchrun; more than 1 means running statistics at test time",
+    )
+    sync_batchnorm: bool = Field(
+        False,
+        description="let batch norms see the pairs of all processes of torchrun together, which takes GPUs; means "
+        "running statistics at test time",
+    )
     lr: float = Field(2e-4, gt=0, description="Adam's learning rate")
     beta1: float = Field(0.5, ge=0, lt=1, description="Adam's first beta; the second is 0.999")
     n_epochs: int = Field(100, ge=0, description="epochs at the full learning rate")
@@ -83,7 +94,19 @@ class TrainSettings(CommandSettings):
             raise ValueError(f"--load-size {self.load_size} is smaller than --crop-size {self.crop_size}")
         if self.n_epochs + self.n_epochs_decay < 1:
             raise ValueError("--n-epochs and --n-epochs-decay are both 0: there is nothing to train")
+        if self.resumes_by_itself and self.output is None:
+            raise ValueError("--resume auto needs --output: the folder of the run")
         return self
+
+    @property
+    def resumes_by_itself(self) -> bool:
+        """Whether the same command is to begin a run, go on with it, or leave it alone, as it stands."""
+        return self.resume == Path("auto")
+
+    @property
+    def normalises_singly(self) -> bool:
+        """Whether batch norms see one picture at a time, as in the references, and so must when the model is used."""
+        return self.batch_size == 1 and not self.sync_batchnorm
 
     @property
     def drops(self) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from train.ema import update_average
 from train.errors import TrainError
@@ -25,14 +27,21 @@ from train.models import (
     smallest_size,
 )
 from train.precision import autocast_dtype, pick_device
+from train.world import ALONE, World
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from train.settings import TrainSettings
 
 
 @dataclass
 class State:
-    """The state of a run. `epoch` counts from 0; `batch` counts the epoch's batches that are done."""
+    """The state of a run. `epoch` counts from 0; `batch` counts the epoch's batches that are done.
+
+    `begun_with` counts the processes that wrote the checkpoint which the run goes on from.
+    `G` and `D` are what a step calls: the networks themselves, or wrapped so that all processes learn alike.
+    """
 
     generator: UNet | ResNet
     discriminator: PatchGAN
@@ -41,10 +50,17 @@ class State:
     optimizer_D: torch.optim.Adam
     device: torch.device
     dtype: torch.dtype | None
+    world: World = ALONE
     step: int = 0
     epoch: int = 0
     batch: int = 0
     seconds: float = 0.0
+    begun_with: int | None = None
+    G: nn.Module = field(init=False)
+    D: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.G, self.D = self.world.parallel(self.generator), self.world.parallel(self.discriminator)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Gives the context in which the networks compute."""
@@ -91,10 +107,10 @@ def discriminator_config(settings: TrainSettings) -> DiscriminatorConfig:
     )
 
 
-def new_state(settings: TrainSettings) -> State:
-    """Builds and seeds a run that has not begun."""
+def new_state(settings: TrainSettings, world: World = ALONE) -> State:
+    """Builds and seeds a run that has not begun: in all processes the same weights, in each its own dropout."""
     try:
-        device = pick_device(settings.device)
+        device = pick_device(settings.device, world)
     except ValueError as error:
         raise TrainError(str(error)) from error
     torch.manual_seed(settings.seed)
@@ -105,6 +121,11 @@ def new_state(settings: TrainSettings) -> State:
         initialise(network)
         network.to(device, memory_format=layout)  # type: ignore[call-overload] # the stub leaves it out
     ema = deepcopy(generator).requires_grad_(requires_grad=False) if settings.ema_decay else None
+    if settings.sync_batchnorm and not world.alone:  # after the copy, which is only ever used by one process
+        convert: Callable[[nn.Module], Any] = nn.SyncBatchNorm.convert_sync_batchnorm
+        generator, discriminator = convert(generator), convert(discriminator)
+    if not world.main:  # the main process goes on with the numbers that it would have alone
+        reseed(settings.seed, world.rank)
     adam = partial(torch.optim.Adam, lr=settings.lr, betas=(settings.beta1, 0.999))
     return State(
         generator=generator,
@@ -114,7 +135,13 @@ def new_state(settings: TrainSettings) -> State:
         optimizer_D=adam(discriminator.parameters()),
         device=device,
         dtype=autocast_dtype(settings.precision, device),
+        world=world,
     )
+
+
+def reseed(*seeds: int) -> None:
+    """Seeds dropout with all of `seeds` together, each from 0."""
+    torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
 
 
 def learning_rate(settings: TrainSettings, epoch: int) -> float:

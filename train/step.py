@@ -26,7 +26,7 @@ class Losses(NamedTuple):
 
 def train_step(state: State, real_A: Tensor, real_B: Tensor, *, gan_mode: str, lambda_L1: float) -> Losses:
     """Updates both networks on a batch: real_A [N, input_nc, H, W], real_B [N, output_nc, H, W], floats in [-1, 1]."""
-    G, D = state.generator, state.discriminator
+    G, D = state.G, state.D  # across processes, their backward passes average the gradients
     with state.autocast():
         fake_B = G(real_A)
 
@@ -38,10 +38,12 @@ def train_step(state: State, real_A: Tensor, real_B: Tensor, *, gan_mode: str, l
     _backward(0.5 * (loss_D_fake + loss_D_real))
     state.optimizer_D.step()
 
-    # G: fool the D that has just learnt, and stay near the target.
+    # G: fool the D that has just learnt, and stay near the target. D is frozen: its bare network is called, because
+    # a wrapped one would wait for gradients to average.
     with state.autocast():
         D.requires_grad_(False)
-        loss_G_GAN = gan_loss(D(torch.cat([real_A, fake_B], 1)).float(), real=True, gan_mode=gan_mode)
+        frozen_D = state.discriminator
+        loss_G_GAN = gan_loss(frozen_D(torch.cat([real_A, fake_B], 1)).float(), real=True, gan_mode=gan_mode)
         loss_G_L1 = F.l1_loss(fake_B.float(), real_B)
     state.optimizer_G.zero_grad()
     _backward(loss_G_GAN + lambda_L1 * loss_G_L1)

@@ -21,7 +21,10 @@ Figures = dict[str, float]
 
 
 class _Metrics:
-    """L1 (0 is best, 1 worst), PSNR in dB and SSIM (1 is best) over pictures in [0, 1]."""
+    """L1 (0 is best, 1 worst), PSNR in dB and SSIM (1 is best) over pictures in [0, 1].
+
+    `compute` adds up what all processes have seen; the library sees to it where there are several.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.l1 = MeanAbsoluteError().to(device)
@@ -46,12 +49,14 @@ def validate(state: State, dataset: PairDataset, settings: TrainSettings) -> dic
     """Returns "validation", the figures of the averaged generator, and "baseline", those of the input as the answer.
 
     Pictures are rounded to the 256 levels that a service answers with. There is no baseline where A and B differ in
-    channels. PSNR is that of all pixels together.
+    channels. PSNR is that of all pixels together. Processes share the pairs, each pair measured once, and all return
+    the figures of all.
     """
+    state.world.share(state.best_generator)  # batch norms gather statistics of their own in each process
     metrics, baseline = _Metrics(state.device), _Metrics(state.device)
     comparable = settings.input_nc == settings.output_nc
     with inference(state.best_generator, settings) as generator:
-        for index in range(len(dataset)):
+        for index in range(state.world.rank, len(dataset), state.world.size):
             real_A, real_B = (tensor[None].to(state.device) for tensor in dataset[0, index])
             metrics.update(_unit(generator(real_A)), _unit(real_B))
             if comparable:
@@ -70,7 +75,7 @@ def inference(generator: nn.Module, settings: TrainSettings) -> Iterator[nn.Modu
     was_training = generator.training
     generator.eval()
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
-    if settings.batch_size == 1:
+    if settings.normalises_singly:
         for norm in norms:
             norm.track_running_stats = False
             norm.train()

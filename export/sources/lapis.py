@@ -42,6 +42,7 @@ class Training(_Section):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     batch_size: int
+    sync_batchnorm: bool = False
     ema_decay: float = 0.0
 
 
@@ -51,9 +52,15 @@ class Config(_Section):
     format: Literal["lapis-checkpoint/1"]
     step: int
     epoch: int
+    processes: int = 1
     generator: dict[str, Any]
     data: TrainingData
     training: Training
+
+    @property
+    def batch_size(self) -> int:
+        """Pictures that a norm saw together: one process's, unless the processes shared their norms."""
+        return self.training.batch_size * (self.processes if self.training.sync_batchnorm else 1)
 
 
 class Metrics(_Section):
@@ -99,7 +106,7 @@ def load(place: Path, wishes: Wishes) -> Source:
         height=config.data.height,
         width=config.data.width,
         gathered=True,
-        batch_size=config.training.batch_size,
+        batch_size=config.batch_size,
         weights=weights,
         best_weights=_choose(folder, config.training, "auto"),
         step=config.step,

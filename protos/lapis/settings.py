@@ -61,6 +61,10 @@ class Settings(CommandSettings):
     )
     tls: bool = Field(False, description="encrypt, and check the server's certificate against the system's authorities")
     ca: Path | None = Field(None, description="file of the authorities (PEM) to check against instead; means --tls")
+    certificate: Path | None = Field(
+        None, description="file (PEM) of a certificate to show to servers that ask callers for one; means --tls"
+    )
+    key: Path | None = Field(None, description="file (PEM) with that certificate's key")
     token: str = Field(
         "", repr=False, description="sent as `authorization: Bearer TOKEN`; others can read flags, so set the variable"
     )
@@ -114,12 +118,18 @@ class Settings(CommandSettings):
             parse_seeds(seeds)
         return seeds
 
-    @field_validator("ca")
+    @field_validator("ca", "certificate", "key")
     @classmethod
-    def _can_be_read(cls, ca: Path | None) -> Path | None:
-        if ca and not os.access(ca, os.R_OK):
+    def _can_be_read(cls, file: Path | None) -> Path | None:
+        if file and not os.access(file, os.R_OK):
             raise ValueError("cannot be read")
-        return ca
+        return file
+
+    @model_validator(mode="after")
+    def _certificate_and_key_come_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("--certificate and --key belong together: give both")
+        return self
 
     @model_validator(mode="after")
     def _says_what_to_do(self) -> Self:
@@ -169,6 +179,7 @@ class Settings(CommandSettings):
         return ConnectOptions(balancing=self.balancing, credentials=self._credentials(), token=self.token)
 
     def _credentials(self) -> grpc.ChannelCredentials | None:
-        if not self.tls and not self.ca:
+        if not (self.tls or self.ca or self.certificate):
             return None
-        return grpc.ssl_channel_credentials(self.ca.read_bytes() if self.ca else None)
+        roots, key, chain = (path.read_bytes() if path else None for path in (self.ca, self.key, self.certificate))
+        return grpc.ssl_channel_credentials(roots, key, chain)

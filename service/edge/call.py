@@ -20,6 +20,7 @@ from service.telemetry import tracing
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+    from service.edge.tokens import Tokens
     from service.translator import Translation
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -80,8 +81,13 @@ def deadline_of(context: Context) -> float:
     return math.inf if remaining is None else time.monotonic() + remaining
 
 
-def caller_of(context: Context, *, by_token: bool) -> str:
-    """Return what tells this caller from others: its address, or by token a digest of its authorization metadata."""
+def caller_of(context: Context, tokens: Tokens | None, *, by_token: bool) -> str:
+    """Return what tells this caller from others: its address, or by token the name that goes with it.
+
+    Where the server knows no tokens, a digest of the authorization metadata stands for the name.
+    """
+    if by_token and tokens:
+        return "name:" + tokens.name(context.invocation_metadata())
     if by_token:
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":

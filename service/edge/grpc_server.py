@@ -20,6 +20,8 @@ from service.edge.ledger import Ledger
 from service.edge.listen import address_of, check_free
 from service.edge.load_report import LoadReport
 from service.edge.repository import RepositoryServicer
+from service.edge.tls import credentials
+from service.edge.tokens import Tokens
 from service.edge.translation import TranslationServicer
 from service.errors import StartupError
 
@@ -41,13 +43,16 @@ class GrpcServer:
     def __init__(
         self, registry: Registry, translator: Translator, metrics: Metrics, settings: ServeSettings, life: Life
     ) -> None:
+        """Raises StartupError where certificates or tokens cannot be used."""
         self.health = Health(registry)
         self._settings = settings
+        self._credentials = credentials(settings)
+        tokens = Tokens(settings.tokens) if settings.tokens else None
         self._draining = asyncio.Event()
         load = LoadReport(metrics.busy_ratio, lambda: _crowding(registry, settings.max_queue))
         ledger = Ledger(metrics, load, settings.slow_request)
-        self._interceptor = CallInterceptor(ledger, load if settings.load_reports else None)
-        self._translation = TranslationServicer(registry, translator, ledger, settings, self._draining)
+        self._interceptor = CallInterceptor(ledger, load if settings.load_reports else None, tokens)
+        self._translation = TranslationServicer(registry, translator, ledger, settings, self._draining, tokens=tokens)
         self._repository = RepositoryServicer(registry, life, allowed=settings.model_control)
         self._last_calls = OpenCalls()
         self._server: grpc.aio.Server | None = None
@@ -68,13 +73,18 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self.health, handlers)
         reflection.enable_server_reflection(_SERVICES, server)
         try:
-            bound = server.add_insecure_port(address_of(host, port))
+            bound = self._open(server, address_of(host, port))
         except RuntimeError as error:
             raise StartupError(f"gRPC cannot listen on {address_of(host, port)}") from error
         await self.health.update()
         await server.start()
         self._server, self._port = server, bound
         return bound
+
+    def _open(self, server: grpc.aio.Server, address: str) -> int:
+        if self._credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, self._credentials)
 
     def drain(self) -> None:
         """Let streams come to an end: each finishes what it has in hand, and is then told to go elsewhere.

@@ -1,4 +1,9 @@
-"""grpc.health.v1: "" and TranslationService serve when every model does, each model's name when that model does."""
+"""grpc.health.v1: "" and TranslationService serve when every model does, each model's name when that model does.
+
+Three names are for whoever keeps the server, as Kubernetes does with its probes; a model of such a name has none of its
+own here. LIVENESS serves as long as the server answers, while it loads and drains, too; READINESS is the same as "";
+STARTUP serves from the moment on at which all models were ready for the first time.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,8 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+LIVENESS, READINESS, STARTUP = "liveness", "readiness", "startup"
+
 _Response = health_pb2.HealthCheckResponse
 
 
@@ -28,15 +35,16 @@ class Health(health_pb2_grpc.HealthServicer):
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._serving = {"": False, SERVICE: False}
+        self._has_started = False
+        self._serving = self._statuses()
         self._changed = asyncio.Event()
         self._watches = OpenCalls()
         self._is_closed = False
 
     async def update(self) -> None:
         """Tell callers how the models stand; a model that is gone is a service that is not known."""
-        models = {name: self._registry.serves(name) for name in self._registry.names}
-        self._serving = {**models, "": self._registry.is_ready, SERVICE: self._registry.is_ready}
+        self._has_started = self._has_started or self._registry.is_ready
+        self._serving = self._statuses()
         self._wake()
 
     async def close(self) -> None:
@@ -65,6 +73,11 @@ class Health(health_pb2_grpc.HealthServicer):
                 return
             else:
                 await changed.wait()
+
+    def _statuses(self) -> dict[str, bool]:
+        models = {name: self._registry.serves(name) for name in self._registry.names}
+        whole = dict.fromkeys(("", SERVICE, READINESS), self._registry.is_ready)
+        return {**models, **whole, LIVENESS: True, STARTUP: self._has_started}
 
     def _status(self, service: str) -> int:
         serving = self._serving.get(service)

@@ -1,4 +1,4 @@
-"""HTTP for operators: /metrics, /livez and /readyz."""
+"""HTTP for operators: /metrics, /livez, /readyz and /startupz."""
 
 from __future__ import annotations
 
@@ -35,13 +35,18 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def build_app(models: Registry, metrics: CollectorRegistry) -> Starlette:
+def build_app(models: Registry, metrics: CollectorRegistry, has_started: Callable[[], bool]) -> Starlette:
     """Return the app of a server; /readyz answers 200 when every model is ready and 503 otherwise."""
-    return app_of(lambda: readiness(models), metrics)
+    return app_of(lambda: readiness(models), metrics, has_started)
 
 
-def app_of(readiness: Callable[[], dict[str, Any]], metrics: CollectorRegistry) -> Starlette:
-    """Return the app; /readyz answers with `readiness`, and with 200 or 503 as its field `ready` says."""
+def app_of(
+    readiness: Callable[[], dict[str, Any]], metrics: CollectorRegistry, has_started: Callable[[], bool]
+) -> Starlette:
+    """Return the app; /readyz answers with `readiness`, and with 200 or 503 as its field `ready` says.
+
+    /startupz answers 200 once `has_started`, which is from the moment on at which the server was ready first.
+    """
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok")
@@ -50,13 +55,17 @@ def app_of(readiness: Callable[[], dict[str, Any]], metrics: CollectorRegistry) 
         content = readiness()
         return JSONResponse(content, status_code=200 if content["ready"] else 503)
 
+    async def startupz(_: Request) -> Response:
+        return PlainTextResponse("ok") if has_started() else PlainTextResponse("starting", status_code=503)
+
     async def exposition(request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
         # In a thread: a GPU's driver takes its time to answer, and callers must not wait for it.
         text = await asyncio.to_thread(encoder, metrics)
         return Response(text, headers={"content-type": content_type})
 
-    return Starlette(routes=[Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", exposition)])
+    answers = {"/livez": livez, "/readyz": readyz, "/startupz": startupz, "/metrics": exposition}
+    return Starlette(routes=[Route(path, answer) for path, answer in answers.items()])
 
 
 def readiness(models: Registry) -> dict[str, Any]:

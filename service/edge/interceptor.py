@@ -1,4 +1,8 @@
-"""What every call of ours passes through: its requests are entered in the ledger, and errors become its end."""
+"""What every call of ours passes through.
+
+Callers who have no token, where one is asked for, are refused before anything of what they send is read; requests are
+entered in the ledger, and errors become the end of the call.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from service.edge.call import Call, deadline_of
 from service.edge.connections import OpenCalls
 from service.edge.ledger import Refused
 from service.edge.trailers import load_trailers, trailers
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from service.edge.ledger import Ledger
     from service.edge.load_report import LoadReport
     from service.edge.status import Told
+    from service.edge.tokens import Tokens
     from service.edge.trailers import Metadata
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -34,13 +39,16 @@ _FOREIGN = "/grpc."
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of our services, each once. `load` is None where callers are not to be told of it.
 
+    `tokens` is None where anyone may call. gRPC's own services (health, reflection) are open to all.
+
     `calls` are those that are open, and may be exchanged for others, to count those that come from then on.
     """
 
-    def __init__(self, ledger: Ledger, load: LoadReport | None) -> None:
+    def __init__(self, ledger: Ledger, load: LoadReport | None, tokens: Tokens | None = None) -> None:
         self.calls = OpenCalls()
         self._ledger = ledger
         self._load = load
+        self._tokens = tokens
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -50,12 +58,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Put the life of a call around its handler."""
         path = handler_call_details.method
-        if wrapped := self._wrapped.get(path):
-            return wrapped
-        handler = await continuation(handler_call_details)
-        if handler is None or path.startswith(_FOREIGN):
-            return handler
-        return self._wrapped.setdefault(path, self._around(path.removeprefix("/"), handler))
+        wrapped = self._wrapped.get(path)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or path.startswith(_FOREIGN):
+                return handler
+            wrapped = self._wrapped.setdefault(path, self._around(path.removeprefix("/"), handler))
+        try:
+            if self._tokens:
+                self._tokens.name(handler_call_details.invocation_metadata)
+        except Unauthenticated as error:
+            return self._refusing(path.removeprefix("/"), error)
+        return wrapped
+
+    def _refusing(self, method: str, error: Unauthenticated) -> Handler:
+        """Return what answers any kind of call with an error; as a stream, of which nothing is read unasked."""
+
+        async def fail() -> NoReturn:
+            raise error
+
+        async def answer(_: object, context: Context) -> None:
+            self.calls.enter(context)
+            try:
+                await self._ledger.carry_out(Call(method, context, deadline_of(context)), fail)
+            except Refused as refused:
+                await _end(context, refused.told, ())
+
+        return grpc.stream_stream_rpc_method_handler(answer)
 
     def _around(self, method: str, handler: Handler) -> Handler:
         coders = _lenient(handler.request_deserializer), handler.response_serializer

@@ -26,6 +26,7 @@ from service.errors import (
     PictureTooLarge,
     QueueFull,
     ServiceError,
+    Unauthenticated,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ CODES: dict[type[ServiceError], grpc.StatusCode] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidPicture: grpc.StatusCode.INVALID_ARGUMENT,
     PictureTooLarge: grpc.StatusCode.INVALID_ARGUMENT,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     ModelNotFound: grpc.StatusCode.NOT_FOUND,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import grpc
 
     from service.edge.ledger import Ledger
+    from service.edge.tokens import Tokens
     from service.models.registry import ModelVersion, Registry
     from service.settings import ServeSettings
     from service.translator import Translator
@@ -42,6 +43,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         ledger: Ledger,
         settings: ServeSettings,
         draining: asyncio.Event,
+        *,
+        tokens: Tokens | None,
     ) -> None:
         self._registry = registry
         self._translator = translator
@@ -49,16 +52,17 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         # A stream that has the server to itself is read more slowly, rather than refused for being too many.
         self._window = min(settings.stream_window, settings.max_queue, settings.caller_limit or settings.max_queue)
         self._by_token = settings.caller_key == "token"
+        self._tokens = tokens
         self._draining = draining
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:
         """Translate one picture."""
-        return await self._translate(current.get(), request, caller_of(context, by_token=self._by_token))
+        return await self._translate(current.get(), request, caller_of(context, self._tokens, by_token=self._by_token))
 
     # The stubs know generators only; by reading and writing itself a handler answers in any order.
     async def TranslateStream(self, requests: object, context: Context) -> None:  # type: ignore[override]  # noqa: ARG002
         """Translate the pictures of a stream, each a request of its own."""
-        caller = caller_of(context, by_token=self._by_token)
+        caller = caller_of(context, self._tokens, by_token=self._by_token)
         deadline = deadline_of(context)
 
         async def answer(item: pb.TranslateStreamRequest | None) -> pb.TranslateStreamResponse:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.onnx"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+VERSION = re.compile(r"[1-9][0-9]{0,8}")
 # What file systems put beside our folders.
 _FOREIGN = frozenset({"lost+found"})
 
@@ -113,7 +113,7 @@ class _Look:
 
     def into(self, folder: Path) -> None:
         """Look into a model's folder."""
-        if not _NAME.fullmatch(folder.name):
+        if not NAME.fullmatch(folder.name):
             self.passed_over.append(f"{folder}: a model's name is made of letters, digits, '.', '_' and '-'")
             return
         try:
@@ -126,7 +126,7 @@ class _Look:
             self.passed_over.append(_unreadable(error))
 
     def _versions(self, folder: Path) -> None:
-        numbered = [version for version in _folders(folder) if _VERSION.fullmatch(version.name)]
+        numbered = [version for version in _folders(folder) if VERSION.fullmatch(version.name)]
         if not numbered:
             self.passed_over.append(f"{folder}: no version in it; expected {folder / '1' / MODEL_FILE}")
         for version in sorted(numbered, key=lambda path: int(path.name)):

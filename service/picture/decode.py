@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.ImageFile import ImageFile
 
-    from service.picture.limits import Limits
+    from service.limits import Limits
     from service.picture.samples import Pixels, Samples
 
     Bytes = NDArray[np.uint8]

@@ -21,6 +21,7 @@ from service.edge.http_app import HttpServer, app_of
 from service.edge.listen import address_of, listen, reserve
 from service.errors import StartupError
 from service.telemetry.aggregate import ProcessesCollector, WorkersCollector
+from service.telemetry.build import BuildInfo
 from service.telemetry.instruments import SupervisorInstruments
 from service.telemetry.logs import log
 from service.telemetry.nvml import gpus_of
@@ -118,7 +119,7 @@ class Supervisor:
 
     async def _serve(self, http_socket: socket.socket, stop: asyncio.Event) -> bool:
         """Own every task of the supervisor while it runs."""
-        http = HttpServer(app_of(self.readiness, self.metrics))
+        http = HttpServer(app_of(self.readiness, self.metrics, lambda: self._has_served))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(http.serve(sockets=[http_socket]))
             log.info("listening", **self._addresses)
@@ -190,6 +191,7 @@ class Supervisor:
         for collector in (self._collector, ProcessesCollector(lambda: [os.getpid(), *self._pids()])):
             self.metrics.register(collector)
         self.metrics.register(gpus_of(self._settings.devices))
+        self.metrics.register(BuildInfo())
         instruments = SupervisorInstruments(self.metrics)
         instruments.workers.set(len(self._places))
         instruments.ready.set_function(lambda: sum(place.is_ready for place in self._places))
@@ -217,7 +219,10 @@ def _private_folder() -> Path:
             tempfile.mkdtemp(prefix=f"lapis-{os.getpid()}-", dir=_IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None)
         )
     except OSError as error:
-        raise StartupError(f"--workers needs a folder for its metrics: {error}") from error
+        raise StartupError(
+            "--workers needs a folder for its metrics in which it may write: /dev/shm, /tmp or what TMPDIR names "
+            f"({error.strerror})"
+        ) from error
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

@@ -11,6 +11,7 @@ MISSING = {
     "train": ("torch", ["pairs", "--output", "run"], "train"),
     "train.pairs": ("resvg_py", ["openmoji", "--output", "moji"], "train"),
     "bench": ("psutil", ["--server", "127.0.0.1:1"], "bench"),
+    "service.bulk": ("ray", ["in", "--output", "out"], "bulk"),
     "export": ("torch", ["run", "--output", "models/cats/1"], "export"),
 }
 

@@ -22,8 +22,8 @@ ALLOWED = {
     "lapis": {"lapis"},
     "bench": {"bench", "train", "export", "service", "lapis"},  # and no one imports bench
 }
-# The extras of the distribution `lapis` that each room is installed with.
-EXTRAS = {"train": ["train"], "export": ["export"], "service": []}
+# The extras of the distribution `lapis` that each room, or a part of one, is installed with.
+EXTRAS = {"train": ["train"], "export": ["export"], "service": [], "service/bulk": ["bulk"]}
 OURS = set(ALLOWED)
 
 
@@ -100,10 +100,19 @@ def undeclared(paths: list[Path], requirements: list[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("room", EXTRAS)
-def test_rooms_import_only_what_their_installation_brings(room: str, sources: dict[str, list[Path]]) -> None:
-    requirements = [f"lapis[{','.join(EXTRAS[room])}]"]
-    assert undeclared(sources[room], requirements) == []
+@pytest.mark.parametrize("place", EXTRAS)
+def test_rooms_import_only_what_their_installation_brings(
+    place: str, sources: dict[str, list[Path]], root: Path
+) -> None:
+    apart = [root / other for other in EXTRAS if other.startswith(f"{place}/")]
+    paths = [
+        path
+        for path in sources[place.partition("/")[0]]
+        if path.is_relative_to(root / place) and not any(map(path.is_relative_to, apart))
+    ]
+    requirements = [f"lapis[{','.join(EXTRAS[place])}]"]
+    assert paths
+    assert undeclared(paths, requirements) == []
 
 
 def test_service_is_installed_without_torch() -> None:
@@ -124,6 +133,8 @@ def test_client_imports_only_what_the_client_s_installation_brings(root: Path) -
 # What each command must start without, by its module.
 STRANGERS = {
     "service.__main__": {"torch", "onnx", "train", "export"},
+    "service.delivery.__main__": {"torch", "onnx", "onnxruntime", "cv2", "ray", "train", "export"},
+    "service.bulk.__main__": {"torch", "onnx", "onnxruntime", "ray", "train", "export"},
     "train.__main__": {"onnxruntime", "service", "export"},
     "train.pairs.__main__": {"torch", "onnxruntime", "service", "export"},
     "export.__main__": {"service"},

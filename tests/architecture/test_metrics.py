@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from service.telemetry.build import BuildInfo
 from service.telemetry.instruments import Instruments, SupervisorInstruments
 from service.telemetry.nvml import GpuCollector
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def families() -> list[Metric]:
-    """Returns our own metrics: of a server, of a supervisor of several, and of GPUs, which need not be here."""
+    """Returns our own metrics: of a server and its build, of a supervisor of several, and of GPUs, if any."""
     registry = CollectorRegistry()
     Instruments(registry)
     SupervisorInstruments(registry)
+    registry.register(BuildInfo())
     return [*registry.collect(), *GpuCollector(()).describe()]
 
 

@@ -248,6 +248,8 @@ def test_model_that_failed_to_load_is_not_waited_for(command: Callable[..., Ende
         ("--list none.txt --output out", "cannot read the list none.txt: No such file or directory"),
         ("a.png --output out --overwrite --resume", "--overwrite does again what --resume skips: give one of them"),
         ("a.png --output out --ca none.pem", "--ca: cannot be read (got 'none.pem')"),
+        ("a.png --output out --certificate a.png", "--certificate and --key belong together: give both"),
+        ("a.png --output out --certificate a.png --key none.pem", "--key: cannot be read (got 'none.pem')"),
         ("a.png --output out --colour red", "unrecognized arguments: --colour red (see lapis-translate --help)"),
     ],
 )

@@ -27,6 +27,7 @@ from service.engine.bound import BoundRuns
 from service.engine.unbound import UnboundRuns
 from service.server import Server
 from service.settings import ServeSettings
+from tests.service.certificates import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -319,6 +320,12 @@ def repository(tmp_path: Path, write_model: WriteModel) -> Repository:
         return root
 
     return make
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Founds an authority."""
+    return Authority(tmp_path / "authority")
 
 
 @pytest.fixture

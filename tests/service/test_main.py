@@ -226,13 +226,13 @@ async def test_every_log_line_is_json_and_requests_carry_their_id(
 
 def test_lost_engine_ends_the_process(repository: Repository) -> None:
     lose_it = """
-from service import __main__
+from service import __main__, serving
 from service.errors import EngineLost
 
 async def run(server, stop):
     raise EngineLost("model m version 1: broken for good")
 
-__main__.Server.run = run
+serving.Server.run = run
 __main__.main()
 """
     command = [sys.executable, "-c", lose_it, "--models", str(repository({"m/1": "invert"})), "--log-format", "json"]

@@ -27,6 +27,19 @@ def test_devices_are_known(devices: str) -> None:
     assert ServeSettings(devices=devices).engine_options.devices == tuple(devices.split(","))
 
 
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"tls_certificate": "a"}, "--tls-certificate needs --tls-key with it"),
+        ({"tls_key": "a"}, "--tls-key needs --tls-certificate with it"),
+        ({"tls_client_ca": "a"}, "--tls-client-ca needs --tls-certificate and --tls-key"),
+    ],
+)
+def test_parts_of_tls_come_together(given: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        ServeSettings(**given)
+
+
 @pytest.mark.parametrize("flag", ["max_queue_bytes", "max_total_queue_bytes"])
 def test_queue_must_take_the_largest_picture(flag: str) -> None:
     with pytest.raises(ValidationError, match=f"--{flag.replace('_', '-')}: 1,000 is less than the largest request"):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from train.data.dataset import PairDataset, PairSampler, epoch_loader, to_picture, to_tensor
+from train.data.dataset import PairDataset, PairSampler, epoch_batches, to_picture, to_tensor
 from train.data.layouts import find_pairs
 from train.data.pictures import resize
 from train.settings import TrainSettings
@@ -60,7 +60,7 @@ def test_worker_processes_change_nothing(small: Callable[..., dict[str, Any]]) -
     for workers in (0, 2):
         settings = TrainSettings(**small(num_workers=workers, batch_size=2))
         pairs = PairDataset(find_pairs(settings.data, "train").pairs, settings, augment=True)
-        batches.append(torch.cat([real_A for real_A, _ in epoch_loader(pairs, settings, epoch=1, skip=2)]))
+        batches.append(torch.cat([real_A for real_A, _ in epoch_batches(pairs, settings, epoch=1, skip=2)]))
     assert batches[0].shape == (4, 3, 128, 128)
     assert torch.equal(*batches)
 

@@ -190,6 +190,43 @@ def test_ctrl_c_saves_and_says_how_to_resume(small: Small, tmp_path: Path) -> No
     assert saved["step"] >= 3
 
 
+TOLD_WHILE_A_WORKER_STARTS = """
+import os, runpy, signal, sys
+import torch
+
+training, once = os.getpid(), sys.argv.pop(1)
+set_num_threads = torch.set_num_threads
+
+
+def told(count):  # a worker that starts calls this before anything of ours
+    if os.getpid() != training and not os.path.exists(once):
+        open(once, "x").close()
+        os.killpg(0, {signal})
+    set_num_threads(count)
+
+
+torch.set_num_threads = told
+runpy.run_module("train", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_finds_no_worker_that_has_just_started(
+    small: Small, tmp_path: Path, number: signal.Signals
+) -> None:
+    script = TOLD_WHILE_A_WORKER_STARTS.replace("{signal}", str(int(number)))
+    arguments = flags(small(num_workers=2))
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "told", *arguments],
+        start_new_session=True, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stdout.count(f"{number.name}: finishing this step") == 1
+    assert f"lapis-train --resume {tmp_path / 'run'}" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert find_checkpoint(tmp_path / "run").name == "step-00000001"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -6,6 +6,9 @@ same in the same epoch.
 
 from __future__ import annotations
 
+import os
+import signal
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from train.data.layouts import read_pair
 from train.data.pictures import Picture, UnreadablePicture, resize
 from train.errors import PairsError
+from train.world import ALONE, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from train.settings import TrainSettings
 
 PairOfTensors = tuple["Tensor", "Tensor"]
+TO_THE_GROUP = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what torchrun sends
 
 
 class PairDataset(Dataset[PairOfTensors]):
@@ -76,10 +81,16 @@ class PairDataset(Dataset[PairOfTensors]):
 
 
 class PairSampler(Sampler[tuple[int, int]]):
-    """Gives (epoch, index) for the rest of one epoch, shuffled by the seed and the epoch."""
+    """Gives (epoch, index) for the rest of one epoch, shuffled by the seed and the epoch: one process's share of it.
 
-    def __init__(self, length: int, *, seed: int, epoch: int, skip: int = 0) -> None:
-        self.order = np.random.default_rng((seed, epoch)).permutation(length)[skip:]
+    The processes take turns, so that their batches together are the batch that one process alone would see. Where they
+    cannot share evenly the first pairs of the order come once more, in all fewer than there are processes.
+    """
+
+    def __init__(self, length: int, *, seed: int, epoch: int, skip: int = 0, world: World = ALONE) -> None:
+        order = np.random.default_rng((seed, epoch)).permutation(length)
+        shared = np.resize(order, ceil(length / world.size) * world.size)  # repeats what it lacks
+        self.order = shared[skip:][world.rank :: world.size]
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -89,18 +100,26 @@ class PairSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, int(index)) for index in self.order)
 
 
-def epoch_loader(dataset: PairDataset, settings: TrainSettings, epoch: int, skip: int) -> DataLoader[PairOfTensors]:
-    """Loads the batches of an epoch, without the first `skip` pairs."""
-    return DataLoader(
+def epoch_batches(
+    dataset: PairDataset, settings: TrainSettings, epoch: int, skip: int, world: World = ALONE
+) -> Iterator[PairOfTensors]:
+    """Starts to load this process's batches of an epoch, without the first `skip` pairs of all."""
+    loader = DataLoader(
         dataset,
         batch_size=settings.batch_size,
-        sampler=PairSampler(len(dataset), seed=settings.seed, epoch=epoch, skip=skip),
+        sampler=PairSampler(len(dataset), seed=settings.seed, epoch=epoch, skip=skip, world=world),
         num_workers=settings.num_workers,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=_leave_the_group,
         # A generator of its own: the loader draws a seed when it starts, and a resumed epoch starts it once more.
         generator=torch.Generator(),
     )
+    # A worker is in our process group until it leaves it: what the group is sent before that must not end the worker.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, TO_THE_GROUP)
+    try:
+        return iter(loader)  # starts the workers, which begin with these signals blocked
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def to_tensor(picture: Picture) -> Tensor:
@@ -116,8 +135,9 @@ def to_picture(tensor: Tensor, dtype: type[np.unsignedinteger[Any]] = np.uint8) 
     return levels.permute(1, 2, 0).numpy().astype(dtype)
 
 
-def _ignore_interrupt(worker: int) -> None:  # noqa: ARG001 (the library's signature)
-    """Leaves Ctrl-C, which reaches every process of the terminal, to the training process."""
-    import signal  # noqa: PLC0415 (runs in the worker)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_the_group(worker: int) -> None:  # noqa: ARG001 (the library's signature)
+    """Leaves Ctrl-C and torchrun's SIGTERM, which reach a whole process group, to the training process."""
+    os.setpgid(0, 0)
+    while signal.sigtimedwait(TO_THE_GROUP, 0):  # drops what came before
+        pass
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TO_THE_GROUP)

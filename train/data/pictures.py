@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pathlib import Path
 
+cv2.setNumThreads(1)  # threads of its own would be missing in the processes that a data loader forks
+
 Picture = NDArray[Any]  # uint8 or uint16 [H, W, C], RGB or grey
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")

@@ -27,6 +27,7 @@ from lapis.client.errors import (
     PictureTooLarge,
     QueueFull,
     TranslationError,
+    Unauthenticated,
     Unreachable,
 )
 from lapis.client.messages import Array, Fit, Format, Picture, Priority, Samples, Size, Tensor, TranslateOptions
@@ -69,5 +70,6 @@ __all__ = [
     "TranslateOptions",
     "Translation",
     "TranslationError",
+    "Unauthenticated",
     "Unreachable",
 ]

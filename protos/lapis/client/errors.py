@@ -4,6 +4,7 @@
     ├── InvalidRequest           INVALID_REQUEST       an option or a combination of options that cannot be
     │   ├── InvalidPicture       INVALID_PICTURE       the picture cannot be read, or not by this model
     │   └── PictureTooLarge      PICTURE_TOO_LARGE     the picture exceeds a limit of the server
+    ├── Unauthenticated          UNAUTHENTICATED       the server asks for a token, and has not got one that it knows
     ├── ModelNotFound            MODEL_NOT_FOUND       no such model or version
     ├── NotReady                 NOT_READY             the model or the server cannot take requests now
     ├── Overloaded               OVERLOADED            not now; `retry_after` says when to come back
@@ -78,6 +79,10 @@ class PictureTooLarge(InvalidRequest):
     """The picture exceeds one of the server's limits."""
 
 
+class Unauthenticated(TranslationError):
+    """The server asks for a token, and has not got one that it knows."""
+
+
 class ModelNotFound(TranslationError):
     """No such model, or no such version of it."""
 
@@ -130,6 +135,7 @@ BY_REASON: dict[str, type[TranslationError]] = {
     "INVALID_REQUEST": InvalidRequest,
     "INVALID_PICTURE": InvalidPicture,
     "PICTURE_TOO_LARGE": PictureTooLarge,
+    "UNAUTHENTICATED": Unauthenticated,
     "MODEL_NOT_FOUND": ModelNotFound,
     "NOT_READY": NotReady,
     "OVERLOADED": Overloaded,

@@ -73,8 +73,8 @@ class TranslationServiceServicer(object):
         Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
         loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
         deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
-        DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
-        the server's.
+        DEADLINE_EXCEEDED when the caller's deadline passes first, UNAUTHENTICATED when the server asks for a token and the call
+        carries none that it knows, and INTERNAL (with an error id to quote) when the fault is the server's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,8 +43,8 @@ class TranslationServiceStub:
     Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
     loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
     deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
-    DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
-    the server's.
+    DEADLINE_EXCEEDED when the caller's deadline passes first, UNAUTHENTICATED when the server asks for a token and the call
+    carries none that it knows, and INTERNAL (with an error id to quote) when the fault is the server's.
     """
     TranslateStream: _grpc.StreamStreamMultiCallable[_translation_pb2.TranslateStreamRequest, _translation_pb2.TranslateStreamResponse]
     """Translates many pictures on one call. Answers come as they are ready, not in the order of the requests: match them by
@@ -73,8 +73,8 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
     loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
     deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
-    DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
-    the server's.
+    DEADLINE_EXCEEDED when the caller's deadline passes first, UNAUTHENTICATED when the server asks for a token and the call
+    carries none that it knows, and INTERNAL (with an error id to quote) when the fault is the server's.
     """
     TranslateStream: _aio.StreamStreamMultiCallable[_translation_pb2.TranslateStreamRequest, _translation_pb2.TranslateStreamResponse]  # type: ignore[assignment]
     """Translates many pictures on one call. Answers come as they are ready, not in the order of the requests: match them by
@@ -106,8 +106,8 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with INVALID_ARGUMENT when the picture or an option cannot be used, NOT_FOUND when no such model or version is
         loaded, UNAVAILABLE while the model is not ready, RESOURCE_EXHAUSTED when the queue is full (reason QUEUE_FULL), when the
         deadline cannot be met (DEADLINE_UNREACHABLE) or when the caller has too many requests in hand (CALLER_LIMIT),
-        DEADLINE_EXCEEDED when the caller's deadline passes first, and INTERNAL (with an error id to quote) when the fault is
-        the server's.
+        DEADLINE_EXCEEDED when the caller's deadline passes first, UNAUTHENTICATED when the server asks for a token and the call
+        carries none that it knows, and INTERNAL (with an error id to quote) when the fault is the server's.
         """
 
     @_abc_1.abstractmethod

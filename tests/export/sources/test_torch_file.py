@@ -207,7 +207,8 @@ def test_a_file_cut_short_anywhere_is_told(file: Path, legacy: bool) -> None:
 def test_damage_is_told_or_does_no_harm(file: Path, data: st.DataObject, legacy: bool) -> None:
     content = bytearray(saved(weights(), _use_new_zipfile_serialization=not legacy))
     for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        # Files of before 1.6 name tensors by addresses: how long they are is not the same each time.
+        content[data.draw(st.integers(0, 2**20)) % len(content)] = data.draw(st.integers(0, 255))
     file.write_bytes(bytes(content))
     with suppress(CheckpointError):
         read = torch_file.read(file)

@@ -9,7 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 if TYPE_CHECKING:
-    from tests.service.conftest import Gate, Serving
+    from tests.service.conftest import Gate, Png, Serving
     from tests.service.edge.conftest import Edged
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -54,6 +54,44 @@ async def test_who_watches_is_told_though_another_watcher_has_left(edged: Edged)
         edge.registry.drain()
         await edge.server.health.update()
         assert (await staying.read()).status == NOT_SERVING
+
+
+async def test_keeper_of_the_server_is_told_what_it_asks_for(serving: Serving, gate: Gate, png: Png) -> None:
+    names = ["liveness", "readiness", "startup"]
+    gate.close()
+    async with serving({"a/1": "invert"}, wait=False) as service:
+        health: Any = health_pb2_grpc.HealthStub(service.channel)
+        watches = [health.Watch(of(name)) for name in names]
+        told = [[(await watch.read()).status for watch in watches]]
+        gate.open()
+        await service.server.ready.wait()
+        told.append([(await health.Check(of(name))).status for name in names])
+        told.append([SERVING, *[(await watch.read()).status for watch in watches[1:]]])
+        gate.close()
+        call = asyncio.ensure_future(service.translate(png(1)))
+        await service.until(lambda: len(gate.reached) > 0)
+        service.stop.set()
+        told.append([SERVING, (await watches[1].read()).status, SERVING])
+        told.append([(await health.Check(of(name))).status for name in names])
+        gate.open()
+        await call
+    assert told == [
+        [SERVING, NOT_SERVING, NOT_SERVING],
+        [SERVING, SERVING, SERVING],
+        [SERVING, SERVING, SERVING],
+        [SERVING, NOT_SERVING, SERVING],
+        [SERVING, NOT_SERVING, SERVING],
+    ]
+
+
+async def test_model_does_not_take_the_name_of_the_servers_own_health(serving: Serving, gate: Gate) -> None:
+    gate.close()
+    async with serving({"liveness/1": "invert", "startup/1": "invert"}, wait=False) as service:
+        health: Any = health_pb2_grpc.HealthStub(service.channel)
+        statuses = [(await health.Check(of(name))).status for name in ("liveness", "startup", "")]
+        gate.open()
+        await service.server.ready.wait()
+    assert statuses == [SERVING, NOT_SERVING, NOT_SERVING]
 
 
 async def test_model_that_is_gone_is_not_known_any_more(edged: Edged) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,12 +27,26 @@ async def test_server_is_alive_but_not_ready_while_it_loads(serving: Serving, ga
     gate.close()
     async with serving({"a/1": "invert"}, wait=False) as service:
         assert (await service.get("/livez")).status_code == 200
-        loading = await service.get("/readyz")
+        loading, starting = await service.get("/readyz"), await service.get("/startupz")
         gate.open()
         await service.server.ready.wait()
+        assert (await service.get("/startupz")).status_code == 200
         assert (await service.get("/readyz")).status_code == 200
-    assert loading.status_code == 503
+    assert (loading.status_code, starting.status_code) == (503, 503)
     assert loading.json()["models"][0]["state"] == "loading"
+
+
+async def test_server_that_drains_has_started_all_the_same(serving: Serving, gate: Gate, png: Png) -> None:
+    async with serving({"a/1": "invert"}) as service:
+        gate.close()
+        call = asyncio.ensure_future(service.translate(png(1)))
+        await service.until(lambda: len(gate.reached) > 0)
+        service.stop.set()
+        await service.until(lambda: not service.server.registry.is_ready)
+        codes = [(await service.get(path)).status_code for path in ("/livez", "/readyz", "/startupz")]
+        gate.open()
+        await call
+    assert codes == [200, 503, 200]
 
 
 async def test_metrics_tell_of_a_request(serving: Serving, png: Png) -> None:
@@ -59,6 +75,7 @@ async def test_metrics_tell_of_a_request(serving: Serving, png: Png) -> None:
     for gauge in ("lapis_queue_requests", "lapis_queue_bytes", "lapis_admitted_requests", "lapis_admitted_bytes"):
         assert counted[gauge, *model] == 0
     assert counted["lapis_in_flight_requests",] == 0
+    assert counted["lapis_build_info", ("version", version("lapis"))] == 1
 
 
 async def test_metrics_come_in_the_form_that_prometheus_asks_for(serving: Serving) -> None:

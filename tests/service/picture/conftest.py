@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from service.picture.limits import Limits
+from service.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.errors import InvalidPicture, PictureTooLarge
+from service.limits import Limits
 from service.picture.decode import decode, from_raw
-from service.picture.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidPicture, PictureTooLarge
+from service.limits import Limits
 from service.picture.decode import decode
-from service.picture.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ import sys
 from pathlib import Path
 from service.errors import InvalidPicture
 from service.picture.decode import decode
-from service.picture.limits import Limits
+from service.limits import Limits
 for path in sys.argv[1:]:
     try:
         decode(Path(path).read_bytes(), 3, Limits(1_000_000, 1000, 1_000_000))

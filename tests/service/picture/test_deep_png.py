@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from service.errors import InvalidPicture, PictureTooLarge
+from service.limits import Limits
 from service.picture.decode import decode
-from service.picture.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +186,7 @@ import sys
 from pathlib import Path
 from service.errors import InvalidPicture, PictureTooLarge
 from service.picture.decode import decode
-from service.picture.limits import Limits
+from service.limits import Limits
 for path in sys.argv[1:]:
     try:
         decode(Path(path).read_bytes(), 3, Limits(1_000_000, 1000, 1_000_000), "uint16")

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from service.errors import InvalidPicture, PictureTooLarge
+from service.limits import Limits
 from service.picture.decode import check
 from service.picture.header import Header, read_header
-from service.picture.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from service.picture.limits import Limits
+    from service.limits import Limits
 
     Pixels = NDArray[np.uint8]
     Save = Callable[..., bytes]

@@ -115,7 +115,7 @@ async def test_workers_share_the_port_and_speak_with_one_voice(
     async with lapis_serve(*flags) as process:
         listening = await process.event("listening")
         assert (await get(listening, "/livez")).status_code == 200
-        assert (await get(listening, "/readyz")).status_code == 503
+        assert [(await get(listening, path)).status_code for path in ("/readyz", "/startupz")] == [503, 503]
         serving, pids = await serving_with(process)
         addresses = {name: value for name, value in serving.items() if name.startswith(("grpc_", "http_"))}
         assert addresses.items() <= listening.items()
@@ -126,7 +126,7 @@ async def test_workers_share_the_port_and_speak_with_one_voice(
             async with connection(serving) as stub:
                 by.append(await answered_by(process, stub, png(1)))
         ready = await get(serving, "/readyz")
-        assert ready.status_code == 200
+        assert [ready.status_code, (await get(serving, "/startupz")).status_code] == [200, 200]
         assert [worker["models"][0]["state"] for worker in ready.json()["workers"]] == ["ready", "ready"]
         assert ready.json()["models"] == ready.json()["workers"][0]["models"]
         assert await total(serving, "lapis_answers_total") == len(by)
@@ -135,6 +135,7 @@ async def test_workers_share_the_port_and_speak_with_one_voice(
         assert await total(serving, "lapis_engine_lanes") == 2
         assert await total(serving, "lapis_workers_ready") == 2
         assert await total(serving, "lapis_model_ready") == 1
+        assert await total(serving, "lapis_build_info") == 1
         process.signal(signal.SIGTERM)
         assert (await process.event("stopped"))["finished"] is True
         assert await process.end() == 0

@@ -1,0 +1,1 @@
+"""Container files, and a trial of them."""

@@ -1,0 +1,32 @@
+{{/* Services: the ports of all, and those that lead to one track. */}}
+
+{{- define "lapis.service.ports" -}}
+- name: grpc
+  port: {{ .Values.service.port }}
+  targetPort: grpc
+  appProtocol: {{ .Values.tls.enabled | ternary "https" "kubernetes.io/h2c" }}
+- name: http
+  port: {{ .Values.service.httpPort }}
+  targetPort: http
+  appProtocol: http
+{{- end -}}
+
+{{- define "lapis.service" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "lapis.trackname" . }}
+  labels:
+    {{- include "lapis.labels" .root | nindent 4 }}
+    lapis/track: {{ .track }}
+  {{- with .root.Values.service.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ eq .track "canary" | ternary "ClusterIP" .root.Values.service.type }}
+  selector:
+    {{- include "lapis.trackselector" . | nindent 4 }}
+  ports:
+    {{- include "lapis.service.ports" .root | nindent 4 }}
+{{- end -}}
