@@ -72,8 +72,7 @@ class Track:
 
 def find(program: str) -> str | None:
     """Returns where `prometheus` or `promtool` is: on the machine, or where deploy/tools.py puts it; or None."""
-    ours = Path(sys.prefix) / "chart-tools/prometheus/usr/bin"
-    return shutil.which(program) or shutil.which(program, path=str(ours))
+    return shutil.which(program) or shutil.which(program, path=str(Path(sys.prefix) / "bin"))
 
 
 class Prometheus:

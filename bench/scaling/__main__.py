@@ -57,18 +57,24 @@ def _simulate(settings: ScalingSettings) -> int:
 
 
 def _size(settings: ScalingSettings) -> int:
-    from bench.scaling import chart, costs, sizing  # noqa: PLC0415
+    from bench.scaling import costs, sizing  # noqa: PLC0415
 
-    recorded = costs.load(settings.output / "scaling_costs.json")
-    target = chart.scaling().triggers[0].threshold
     try:
         rates = [float(rate) for rate in settings.rates.split(",")]
     except ValueError as error:
         raise BenchError(f"--rates: expected pictures a second as in 10,30,100 (got {settings.rates!r})") from error
     if not all(0 < rate < math.inf for rate in rates):
         raise BenchError(f"--rates: must be more than 0 (got {settings.rates!r})")
-    print(f"a replica does {recorded.rate:.1f} pictures/s; its lanes are to be busy {target:g} of the time\n")
-    print(sizing.table(recorded, rates, target))
+    if settings.replica:
+        runs = costs.of_replica(settings.replica, settings.model)
+    else:
+        runs = costs.load(settings.output / "scaling_costs.json")
+    enough = f"95 of 100 calls wait at most {settings.wait:g} s" if settings.wait else f"lanes busy {settings.busy:g}"
+    print(
+        f"{runs.lanes} lane{'s' * (runs.lanes > 1)}, {runs.base * 1000:.1f} ms a run and {runs.row * 1000:.1f} ms for "
+        f"each picture in it, at most {runs.batch}: {runs.rate:.1f} pictures/s a replica; wanted: {enough}\n"
+    )
+    print(sizing.table(runs, rates, sizing.Aim(settings.busy, settings.wait)))
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from lapis.command import CommandSettings
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 
@@ -15,7 +15,8 @@ class ScalingSettings(CommandSettings):
 
     record: a ramp of load on a real server, scraped by a real Prometheus, with the chart's own PromQL and rules.
     simulate: a day, and a step of ten times, over the costs that were recorded, scaled by the chart's targets and
-    windows, and by CPU use for comparison. size: replicas for a number of pictures a second, likewise.
+    windows, and by CPU use for comparison. size: replicas for a number of pictures a second, and the batches in which
+    they then run, over those costs or over what a running replica tells of its own.
     """
 
     model_config = SettingsConfigDict(env_prefix="LAPIS_SCALING_")
@@ -32,5 +33,16 @@ class ScalingSettings(CommandSettings):
     deadline: PositiveFloat = Field(1.0, description="seconds that simulated callers wait")
     aim: PositiveFloat = Field(0.25, description="seconds of waiting for the engine beyond which a call missed its aim")
     rates: str = Field("10,30,100,300,1000", description="pictures a second that are to be sized for")
+    busy: float = Field(
+        0.7, gt=0, lt=1, description="share of a replica's lanes that is to be busy where replicas are sized"
+    )
+    wait: NonNegativeFloat = Field(
+        0,
+        description="seconds that 95 of 100 calls may wait for the engine, sized for in place of --busy; 0: none",
+    )
+    replica: str = Field(
+        "", description="HTTP address, HOST:PORT, of a running replica to size, in place of the one that was recorded"
+    )
+    model: str = Field("", description="which of that replica's models; not needed where it has one only")
     peak: PositiveInt = Field(12, description="replicas that the peak of the simulated day keeps busy at the target")
     output: Path = Field(Path("bench/results"), description="folder of the results")

@@ -1,40 +1,98 @@
-"""How many replicas a load needs: from what a replica was recorded to cost, and the share of it that is to be busy."""
+"""How many replicas a load needs, and in what batches they then run: from what a run costs, and how busy it may be.
+
+A replica is simulated as it works: calls come at random, and a lane that is free takes all that wait, up to a batch. So
+batches grow with the load, and lanes are busy for longer than full batches would keep them.
+"""
 
 from __future__ import annotations
 
+import heapq
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.scaling.costs import Costs
+    from bench.scaling.costs import Runs
+
+_CALLS = 20_000
+_SETTLING = 1_000  # calls before a replica that began empty is as full as it stays
 
 
-def replicas(costs: Costs, rate: float, target: float) -> int:
-    """Returns the replicas that keep their lanes busy no more than the target at so many pictures a second."""
-    return max(1, math.ceil(rate / (costs.rate * target) - 1e-9))
+@dataclass(frozen=True)
+class Load:
+    """A replica under a load: rows of a run, the share of time that a lane is busy, and seconds that calls wait."""
+
+    batch: float
+    busy: float
+    mean_wait: float
+    slow_wait: float
+    """What 95 of 100 calls wait at most."""
 
 
-def waits(costs: Costs, rate: float, count: int) -> float:
-    """Returns the mean seconds that a call waits for the engine where calls come at random.
+@lru_cache(maxsize=256)
+def under(runs: Runs, rate: float) -> Load:
+    """Returns what becomes of a replica at so many pictures a second; beyond what it can do, calls wait for ever."""
+    if rate >= runs.rate:
+        return Load(runs.batch, rate / runs.rate, math.inf, math.inf)
+    arrivals = np.random.default_rng(0).exponential(1 / rate, _CALLS).cumsum()
+    free, waits, sizes, at = [0.0] * runs.lanes, np.empty(_CALLS), [], 0
+    while at < _CALLS:
+        begin = max(heapq.heappop(free), arrivals[at])
+        end = min(int(np.searchsorted(arrivals, begin, "right")), at + runs.batch)
+        waits[at:end] = begin - arrivals[at:end]
+        sizes.append(end - at)
+        heapq.heappush(free, begin + runs.base + (end - at) * runs.row)
+        at = end
+    batch = _CALLS / len(sizes)
+    settled = waits[_SETTLING:]
+    busy = rate * (runs.base / batch + runs.row) / runs.lanes
+    return Load(batch, busy, float(settled.mean()), float(np.quantile(settled, 0.95)))
 
-    Of the M/M/c queue with a replica's lanes as its servers (Erlang's C formula), halved because runs of one size take
-    the same time each; infinite where the replicas cannot keep up.
-    """
-    servers, offered = costs.lanes, rate / count * costs.run / costs.batch
-    if offered >= servers:
-        return math.inf
-    terms = [offered**k / math.factorial(k) for k in range(servers)]
-    full = offered**servers / math.factorial(servers) * servers / (servers - offered)
-    return full / (sum(terms) + full) * costs.run / costs.batch / (servers - offered) / 2
+
+@dataclass(frozen=True)
+class Aim:
+    """What is enough: lanes busy no more than a share of the time, or a wait that 95 of 100 calls keep within."""
+
+    busy: float
+    wait: float = 0.0
+
+    def is_met(self, load: Load) -> bool:
+        """Whether a replica under this load keeps to it; a wait, where one is given, goes in place of the share."""
+        return load.slow_wait <= self.wait if self.wait else load.busy <= self.busy + 1e-9
 
 
-def table(costs: Costs, rates: Sequence[float], target: float) -> str:
+def replicas(runs: Runs, rate: float, aim: Aim) -> int:
+    """Returns the fewest replicas that keep to the aim at so many pictures a second."""
+    enough = fewest = max(1, math.ceil(rate / runs.rate - 1e-9))
+    while not aim.is_met(under(runs, rate / enough)):
+        fewest, enough = enough + 1, 2 * enough
+    while fewest < enough:
+        middle = (fewest + enough) // 2
+        if aim.is_met(under(runs, rate / middle)):
+            enough = middle
+        else:
+            fewest = middle + 1
+    return enough
+
+
+def table(runs: Runs, rates: Sequence[float], aim: Aim) -> str:
     """Returns the sizing table in Markdown."""
-    lines = ["| pictures/s | replicas | busy | mean wait for the engine |", "|---|---|---|---|"]
+    lines = [
+        "| pictures/s | replicas | pictures in a run | busy | mean wait for the engine | 95 of 100 wait at most |",
+        "|---|---|---|---|---|---|",
+    ]
     for rate in rates:
-        count = replicas(costs, rate, target)
-        busy = rate / count / costs.rate
-        lines.append(f"| {rate:g} | {count} | {busy:.2f} | {waits(costs, rate, count) * 1000:.0f} ms |")
+        count = replicas(runs, rate, aim)
+        load = under(runs, rate / count)
+        waits = f"{_milliseconds(load.mean_wait)} | {_milliseconds(load.slow_wait)}"
+        lines.append(f"| {rate:g} | {count} | {load.batch:.1f} | {load.busy:.2f} | {waits} |")
     return "\n".join(lines)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.{0 if seconds >= 0.01 else 1}f} ms"

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from bench.errors import BenchError
+from bench.proof.server import lapis_serve
 from bench.scaling.__main__ import _size
 from bench.scaling.autoscaler import Autoscaler, Behaviour, Policy, Rules, behaviour, wanted
-from bench.scaling.chart import Scaling, Trigger
-from bench.scaling.costs import Costs, load
+from bench.scaling.chart import CHART
+from bench.scaling.costs import Costs, Runs, load, told
 from bench.scaling.fleet import STEP, Fleet, Replica
 from bench.scaling.settings import ScalingSettings
 from bench.scaling.signals import Busy, Cpu, Demand, Scraped
 from bench.scaling.simulate import World, run
-from bench.scaling.sizing import replicas, table, waits
+from bench.scaling.sizing import Aim, replicas, table, under
 
 COSTS = Costs(lanes=2, base=0.01, row=0.02, batch=4, cpu_busy=1.2, cpu_edge=0.2)
 FREE = Rules(0.0)
@@ -122,12 +124,94 @@ def test_scaled_fleet_meets_what_one_that_is_not_misses() -> None:
     assert max(moment.replicas for moment in scaled.moments) == pytest.approx(300 / 0.7 / COSTS.rate, abs=1)
 
 
+ONE_BY_ONE = Runs(lanes=1, base=0.0, row=0.04, batch=1)
+IN_BATCHES = Runs(lanes=1, base=0.02, row=0.001, batch=32)
+
+
 def test_sizing_keeps_lanes_below_the_target() -> None:
     assert COSTS.rate == pytest.approx(2 * 4 / 0.09)
-    assert [replicas(COSTS, rate, 0.7) for rate in (1, COSTS.rate * 0.7, COSTS.rate * 0.71, 1000)] == [1, 1, 2, 17]
-    assert waits(COSTS, 2 * COSTS.rate, 1) == float("inf")
-    assert waits(COSTS, 10, 2) < waits(COSTS, 10, 1) < waits(COSTS, 40, 1)
-    assert table(COSTS, [1000], 0.7).endswith("| 1000 | 17 | 0.66 | " + f"{waits(COSTS, 1000, 17) * 1000:.0f} ms |")
+    assert [replicas(ONE_BY_ONE, rate, Aim(0.7)) for rate in (1, 17.5, 17.6, 1000)] == [1, 1, 2, 58]
+    assert table(ONE_BY_ONE, [1000], Aim(0.7)).splitlines()[-1].startswith("| 1000 | 58 | 1.0 | 0.69 |")
+
+
+@pytest.mark.parametrize("busy", [0.1, 0.4, 0.7, 0.9])
+def test_calls_wait_as_queueing_theory_has_it(busy: float) -> None:
+    """Pollaczek and Khinchine's mean of a single server whose runs take the same time each."""
+    expected = busy / (2 * (1 - busy)) * ONE_BY_ONE.run
+    assert under(ONE_BY_ONE, busy / ONE_BY_ONE.run).mean_wait == pytest.approx(expected, rel=0.1)
+
+
+def test_batches_grow_with_the_load_and_lanes_are_busy_before_they_are_full() -> None:
+    loads = [under(IN_BATCHES, share * IN_BATCHES.rate) for share in (0.01, 0.1, 0.5, 0.9)]
+    assert [load.batch for load in loads] == sorted(load.batch for load in loads)
+    assert loads[0].batch == pytest.approx(1, abs=0.2)
+    assert loads[-1].batch > 16
+    assert loads[2].busy > 0.9
+    assert loads[2].slow_wait < IN_BATCHES.run
+
+
+def test_what_cannot_be_kept_up_with_waits_for_ever_and_is_given_more_replicas() -> None:
+    assert under(IN_BATCHES, IN_BATCHES.rate).mean_wait == float("inf")
+    assert replicas(IN_BATCHES, 3 * IN_BATCHES.rate, Aim(0.7, wait=10)) > 3
+
+
+def test_sized_by_waiting_batches_do_more_than_busy_lanes_show() -> None:
+    rate = 2.5 * IN_BATCHES.rate
+    by_wait = replicas(IN_BATCHES, rate, Aim(0.7, wait=0.05))
+    assert by_wait < replicas(IN_BATCHES, rate, Aim(0.7)) / 3
+    assert under(IN_BATCHES, rate / by_wait).slow_wait <= 0.05
+    assert under(IN_BATCHES, rate / (by_wait - 1)).slow_wait > 0.05
+
+
+def test_share_that_is_sized_for_is_the_one_that_the_chart_scales_by() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert ScalingSettings(what="size").busy == values["autoscaling"]["busy"]["target"]
+
+
+METRICS = """
+lapis_engine_lanes 2.0
+lapis_cost_base_seconds{model="m",version="9"} 0.5
+lapis_cost_row_seconds{model="m",version="9"} 0.5
+lapis_cost_bucket_seconds{bucket="2",model="m",version="9"} 1.5
+lapis_cost_base_seconds{model="m",version="10"} 0.002
+lapis_cost_row_seconds{model="m",version="10"} 0.001
+lapis_cost_bucket_seconds{bucket="1",model="m",version="10"} 0.003
+lapis_cost_bucket_seconds{bucket="16",model="m",version="10"} 0.018
+"""
+
+
+def test_running_replica_is_sized_by_what_it_tells_of_its_newest_version() -> None:
+    assert told(METRICS, "here:1", "") == Runs(2, 0.002, 0.001, 16)
+    assert told(METRICS, "here:1", "m") == Runs(2, 0.002, 0.001, 16)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "model", "sentence"),
+    [
+        ("up 1\n", "", "--replica here:1: tells no costs"),
+        ("lapis_engine_lanes 2.0\n", "", "--replica here:1: tells no costs"),
+        (METRICS, "n", "--model: 'n' is none of those at here:1: m"),
+        (METRICS + METRICS.replace('"m"', '"k"'), "", "--model: '' is none of those at here:1: k, m"),
+    ],
+)
+def test_replica_that_tells_nothing_of_the_model_is_refused(metrics: str, model: str, sentence: str) -> None:
+    with pytest.raises(BenchError, match=f"^{sentence}"):
+        told(metrics, "here:1", model)
+
+
+def test_real_replica_tells_its_costs_before_its_first_call(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--devices", "cpu", "--instances", "1", "--buckets", "1,2"]
+    with lapis_serve(CHART.parents[2] / "models", flags) as server:
+        assert _size(ScalingSettings(what="size", replica=server.http, rates="1,500")) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 lane, ")
+    assert " at most 2: " in said
+    assert len(said.splitlines()) == 6
+
+
+def test_replica_that_is_not_there_is_told_of() -> None:
+    with pytest.raises(BenchError, match=r"^--replica 127\.0\.0\.1:9: no metrics there"):
+        _size(ScalingSettings(what="size", replica="127.0.0.1:9"))
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"lanes": 1, "more": 2}'])
@@ -139,11 +223,7 @@ def test_costs_that_cannot_be_read_are_told_with_what_writes_them(tmp_path: Path
 
 
 @pytest.mark.parametrize("rates", ["a,b", "10,,20", "0", "-3", "nan"])
-def test_rates_that_are_none_are_refused(tmp_path: Path, rates: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rates_that_are_none_are_refused(tmp_path: Path, rates: str) -> None:
     COSTS.save(tmp_path / "scaling_costs.json")
-    monkeypatch.setattr(
-        "bench.scaling.chart.scaling",
-        lambda: Scaling("x", [Trigger("", 0.7)], behaviour({"minReplicas": 1, "maxReplicas": 2}), []),
-    )
     with pytest.raises(BenchError, match="--rates"):
         _size(ScalingSettings(what="size", output=tmp_path, rates=rates))

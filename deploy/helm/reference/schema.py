@@ -20,6 +20,9 @@ HERE = Path(__file__).parent
 OWNED = re.compile(r"^(\w+): (.+)$", re.MULTILINE)
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
+# `--set` knows no numbers but whole ones: 0.6 arrives as a word.
+SPELLED = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+
 Schema = dict[str, Any]
 
 
@@ -37,6 +40,7 @@ def schema(values: Sequence[Value], settings_template: str) -> Schema:
     for copy, original in bounds["copies"].items():
         _put(whole, copy.split("."), _optional(_at(whole, original.split("."))))
     whole["properties"] |= bounds["parents"]
+    _let_be_spelled(whole)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the Lapis chart",
@@ -67,6 +71,23 @@ def _leaf(value: Value, bounds: Schema) -> Schema:
     if "$ref" not in bounds:
         return told | typed | bounds
     return told | {"allOf": [bounds]}  # beside a bare $ref this draft would see nothing else
+
+
+def _let_be_spelled(part: Any) -> None:  # noqa: ANN401 (whatever stands in a schema)
+    """Takes a number as a word, too, wherever one may have a fraction and no words are told already."""
+    if isinstance(part, list):
+        for inner in part:
+            _let_be_spelled(inner)
+    elif isinstance(part, dict):
+        choices = part.get("anyOf", [])
+        if part.get("type") == "number":
+            told = {key: part.pop(key) for key in list(part) if key not in {"description", "default"}}
+            part["anyOf"] = [told, SPELLED]
+        elif any(choice.get("type") == "number" for choice in choices):
+            part["anyOf"] = choices if any("pattern" in choice for choice in choices) else [*choices, SPELLED]
+        else:
+            for inner in part.values():
+                _let_be_spelled(inner)
 
 
 def _settings(template: str) -> Schema:

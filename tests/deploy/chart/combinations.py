@@ -23,6 +23,7 @@ GATEWAY = {
     "parentRefs": [{"name": "public", "namespace": "gateways", "sectionName": "grpc"}],
     "hostnames": ["pictures.example.com"],
 }
+STATUS = {"enabled": True, "hostnames": ["status.example.com"]}
 ISSUER = {"name": "ours", "kind": "ClusterIssuer"}
 PEER = {"namespaceSelector": {"matchLabels": {"team": "maps"}}, "podSelector": {"matchLabels": {"app": "atlas"}}}
 CANARY = {"enabled": True, "weight": 20, "replicas": 2}
@@ -68,6 +69,7 @@ FEATURES: dict[str, dict[str, Values]] = {
         "claim": {"model": {"source": "claim", "claim": {"name": "models", "subPath": "live"}, "default": "facades"}},
         "s3": _download("s3://bucket/models", secretName="bucket-keys"),
         "https": _download("https://files.example:8443/facades.onnx", sha256=SUM, **{"as": "facades/3"}),
+        "minio": _download("s3://bucket/models", endpoint="http://minio:9000"),
         "oci": _download("oci://r.example:5000/models/facades:3", sizeLimit="500M"),
     },
     "settings": {
@@ -84,7 +86,12 @@ FEATURES: dict[str, dict[str, Values]] = {
             "autoscaling": {
                 "kind": "keda",
                 "queue": {"target": 0.2},
-                "keda": {"prometheus": "https://prometheus", "fallbackReplicas": 4, "authentication": "bearer"},
+                "keda": {
+                    "prometheus": "https://prometheus",
+                    "fallbackReplicas": 4,
+                    "authentication": "bearer",
+                    "authModes": "bearer",
+                },
             }
         },
     },
@@ -98,6 +105,10 @@ FEATURES: dict[str, dict[str, Values]] = {
         "none": {},
         "there": {"tls": {"enabled": True, "secretName": "certificate"}},
         "made": {"tls": {"enabled": True, "certManager": {"enabled": True, "issuerRef": ISSUER}}},
+        "before a gateway": {
+            "tls": {"enabled": True, "secretName": "certificate"},
+            "gateway": {**GATEWAY, "backendTLS": {"authority": "authority"}},
+        },
         "callers": {
             "tls": {"enabled": True, "secretName": "certificate", "clientCASecretName": "authority"},
             "test": {"clientSecretName": "caller", "server": "pictures.example.com:443"},
@@ -126,13 +137,14 @@ FEATURES: dict[str, dict[str, Values]] = {
     "entrance": {
         "none": {},
         "gateway": {"gateway": GATEWAY},
-        "gateway http": {"gateway": {**GATEWAY, "http": {"enabled": True}}},
+        "gateway http": {"gateway": {**GATEWAY, "http": STATUS}},
         "gateway header": {"gateway": GATEWAY, "canary": {**CANARY, "header": {"lapis-track": "canary"}}},
         "nginx": {
             "ingress": {"enabled": True, "className": "nginx", "host": "p.example.com", "tlsSecretName": "public"}
         },
         "ingress": {"ingress": {"enabled": True, "host": "p.example.com", "annotations": {"a.example/b": "c"}}},
     },
+    "platform": {"ours": {}, "openshift": {"pod": {"user": 0}}},
     "account": {
         "made": {},
         "named": {"serviceAccount": {"name": "models", "annotations": {"example.com/role": "reader"}}},
@@ -270,12 +282,17 @@ def mixed(chosen: Mapping[str, str]) -> Values:
 def go_together(chosen: Mapping[str, str]) -> bool:
     """Whether the chart takes these options together; what it refuses is tested by others."""
     chosen = PLAIN | chosen
+    has_other_way_in = chosen["entrance"] in {"nginx", "ingress"} or chosen["kserve"] != "none"
+    if chosen["tls"] == "before a gateway" and has_other_way_in:
+        return False
     if chosen["kserve"] == "none":
         return True
     allowed = {"scaling": {"none", "one"}, "canary": {"none"}, "entrance": {"none"}, "monitor": {"none", "pod"}}
     if chosen["kserve"] == "runtime":
         allowed |= {"model": {"bundled"}, "placement": {"anywhere", "here"}, "extra": {"none", "all"}}
-        allowed["accelerator"] = set(FEATURES["accelerator"]) - {"gpu"}  # which has a RuntimeClass
+        allowed["account"] = {"made", "default"}
+        # Which have a RuntimeClass, or a claim that no fsGroup would make writable.
+        allowed["accelerator"] = set(FEATURES["accelerator"]) - {"gpu", "cache made", "cache there"}
     return all(chosen[feature] in options for feature, options in allowed.items())
 
 
@@ -334,7 +351,11 @@ ALL_OF_ITS_OWN = laid_over(
             "names": "part",
         }
     ),
-    {"gateway": {"http": {"enabled": True}}, "monitoring": {"dashboard": {"enabled": True}}, "canary": {"replicas": 3}},
+    {
+        "gateway": {"http": STATUS, "backendTLS": {"authority": "roots"}},
+        "monitoring": {"dashboard": {"enabled": True}},
+        "canary": {"replicas": 3},
+    },
 )
 EVERYTHING = laid_over(ALL_OF_ITS_OWN, FEATURES["extra"]["all"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pytest
 import yaml
 
 if TYPE_CHECKING:
@@ -66,3 +67,16 @@ def test_a_cache_without_tensorrt_is_refused(refusal: Callable[..., str]) -> Non
 
 def test_a_claim_for_one_pod_is_refused_for_several(refusal: Callable[..., str]) -> None:
     assert "ReadWriteMany" in refusal(values(accessModes=["ReadWriteOncePod"]))
+
+
+IN_PLACE = {"rollout": {"maxSurge": 0, "maxUnavailable": 1}}
+
+
+@pytest.mark.parametrize("more", [{}, {**IN_PLACE, "canary": {"enabled": True}}])
+def test_a_claim_for_one_pod_is_refused_where_a_second_comes_beside_it(
+    refusal: Callable[..., str], render: Callable[..., Any], more: dict[str, Any]
+) -> None:
+    alone = {**values(accessModes=["ReadWriteOncePod"]), "replicas": 1}
+
+    assert "ReadWriteOncePod" in refusal({**alone, **more})
+    assert render({**alone, **IN_PLACE})

@@ -64,6 +64,10 @@ def test_init_containers_come_before_the_fetch(render: Callable[..., Any]) -> No
     assert [one["name"] for one in spec["initContainers"]] == ["first", "fetch-model"]
 
 
+def test_volumes_of_the_chart_s_own_names_are_refused(refusal: Callable[..., str]) -> None:
+    assert "extra.volumes: tmp is" in refusal({"extra": {"volumes": [{"name": "tmp", "emptyDir": {}}]}})
+
+
 def test_objects_are_templates(render: Callable[..., Any]) -> None:
     data = {"where": '{{ include "lapis.fullname" . }}.{{ .Release.Namespace }}'}
     objects = [

@@ -63,6 +63,8 @@ def test_a_runtime_serves_what_kserve_mounts(render: Callable[..., Any]) -> None
     (container,) = spec["containers"]
     assert "--models=/mnt/models" in container["args"]
     assert container["name"] == "kserve-container"
+    # With protocols that KServe knows, a model that names none would not be taken to be ours.
+    assert "protocolVersions" not in spec
     assert spec["supportedModelFormats"] == [{"name": "lapis", "version": "1", "autoSelect": True}]
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in spec["volumes"]}
@@ -90,6 +92,7 @@ def test_a_runtime_has_nothing_to_test_yet(render: Callable[..., Any]) -> None:
         ({**SERVICE, "monitoring": {"monitor": "service"}}, ["monitoring.monitor", "use pod"]),
         ({**RUNTIME, "model": {"source": "claim", "claim": {"name": "x"}}}, ["model.source", "storageUri"]),
         ({**RUNTIME, "rollout": {"endpointDelay": 25}}, ["rollout.endpointDelay", "30"]),
+        ({**RUNTIME, "serviceAccount": {"name": "models"}}, ["serviceAccount.name", "InferenceService"]),
         ({**RUNTIME, "placement": {"priorityClassName": "high"}}, ["placement.priorityClassName", "ServingRuntime"]),
     ],
 )

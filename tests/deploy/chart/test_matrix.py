@@ -106,7 +106,7 @@ def test_images_are_not_mounted_where_they_cannot_be(refusal: Callable[..., str]
     assert len(mounting) > 3
     for one in mounting:
         message = refusal(one.values, kube="1.29", release=one.release, profile=one.profile)
-        assert "needs Kubernetes 1.33" in message
+        assert "needs Kubernetes 1.35, or 1.33 with the feature gate" in message
 
 
 @every_combination

@@ -85,12 +85,15 @@ def test_a_download_comes_before_the_server_and_is_checked(render: Callable[...,
 
 
 @pytest.mark.parametrize(
-    ("limit", "count"), [("4Gi", 4 * 2**30), ("1.5Gi", 3 * 2**29), ("10M", 10_000_000), ("2048", 2048)]
+    ("limit", "count"),
+    [("4Gi", 4 * 2**30), ("1.5Gi", 3 * 2**29), ("10M", 10_000_000), ("2048", 2048), (5_000_000_000, 5_000_000_000)],
 )
-def test_the_fetch_keeps_within_its_volume(render: Callable[..., Any], limit: str, count: int) -> None:
-    (fetch,) = pod(render(download(sizeLimit=limit)))["initContainers"]
+def test_the_fetch_keeps_within_its_volume(render: Callable[..., Any], limit: str | int, count: int) -> None:
+    objects = render(download(sizeLimit=limit))
 
+    (fetch,) = pod(objects)["initContainers"]
     assert f"--max-bytes={count}" in fetch["args"]
+    assert str(models(objects)[0]["emptyDir"]["sizeLimit"]) == str(limit)
 
 
 def test_a_fetch_sees_no_gpu(render: Callable[..., Any]) -> None:
@@ -114,6 +117,10 @@ def test_a_fetch_sees_no_gpu(render: Callable[..., Any]) -> None:
         ({"source": "download", "download": {"url": "s3://b/m", "sha256": "abc"}}, ["model.download.sha256"]),
         ({"source": "download", "download": {"url": "s3://b/m", "as": "facades"}}, ["model.download.as", "facades/3"]),
         ({"source": "download", "download": {"url": "s3://b/m", "sizeLimit": "4 GB"}}, ["model.download.sizeLimit"]),
+        (
+            {"source": "download", "download": {"url": "oci://r/m:1", "endpoint": "http://x"}},
+            ["model.download.endpoint"],
+        ),
         ({"claim": {"name": "models"}}, ["model.claim.name", "model.source"]),
     ],
 )

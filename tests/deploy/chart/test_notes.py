@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 from collections.abc import Callable
@@ -91,6 +92,7 @@ def test_authority_is_read_from_the_secret_that_the_server_s_certificate_is_in(
         ({"autoscaling": {"kind": "hpa"}, "monitoring": {"rules": {"enabled": True}}}, "prometheus-adapter"),
         ({"autoscaling": {"kind": "keda", "keda": {"prometheus": "http://p:9090"}}}, "monitoring.monitor none"),
         ({"canary": {"enabled": True}}, "no call goes to the canary"),
+        ({"tls": TLS, "gateway": GATEWAY}, "gateway.backendTLS.authority"),
         ({"model": {"source": "download", "download": {"url": "s3://a/b"}}}, "model.download.sha256 is empty"),
     ],
     ids=str,
@@ -100,6 +102,27 @@ def test_what_somebody_should_know_is_said_where_it_is_so(
 ) -> None:
     assert part in notes(values)
     assert "NOTE" not in notes({})
+
+
+# Only what is rendered may be rendered for another Kubernetes than the newest.
+CAUTIONS = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "cautions"},
+    "binaryData": {"cautions": '{{ include "lapis.notes.cautions" . | b64enc }}'},
+}
+
+
+@pytest.mark.parametrize("track", ["stable", "canary"])
+def test_a_kubernetes_that_does_not_mount_images_by_itself_is_told_of(track: str, render: Callable[..., Any]) -> None:
+    model = {"model": {"source": "image", "image": {"reference": "r.example/facades:3"}}}
+    values = model if track == "stable" else {"canary": {"enabled": True, **model}}
+    told = {}
+    for kube in ("1.34", "1.35"):
+        objects = render({**values, "extra": {"objects": [CAUTIONS]}}, kube=kube)
+        (cautions,) = [one["binaryData"]["cautions"] for one in objects.of("ConfigMap") if "binaryData" in one]
+        told[kube] = "feature gate ImageVolume" in base64.b64decode(cautions).decode()
+    assert told == {"1.34": True, "1.35": False}
 
 
 def test_strangers_who_are_asked_for_a_token_are_no_worry(notes: Callable[..., str]) -> None:

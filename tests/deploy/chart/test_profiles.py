@@ -77,4 +77,14 @@ def test_canary_goes_on_top_of_any_other(render: Callable[..., Any]) -> None:
     canary = objects.one("Deployment", "-canary")["spec"]["template"]["spec"]["containers"][0]
     assert canary["image"] == "lapis:2"
     assert canary["resources"]["limits"]["nvidia.com/gpu"] == 1
-    assert "GRPCRoute" in objects.kinds
+    assert canary["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+def test_canary_changes_nothing_else_of_a_release(render: Callable[..., Any]) -> None:
+    gateway = {"enabled": True, "parentRefs": [{"name": "theirs"}], "hostnames": ["p.example.com"]}
+    values = {"gateway": gateway, "monitoring": {"monitor": "service"}}
+    before, after = render(values), render(values, profile="canary")
+
+    assert after.one("GRPCRoute")["spec"]["parentRefs"] == [{"name": "theirs"}]
+    stable = [one for one in after.all if "canary" not in one["metadata"]["name"] and one["kind"] != "GRPCRoute"]
+    assert stable == [one for one in before.all if one["kind"] != "GRPCRoute"]

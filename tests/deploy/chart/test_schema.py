@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,7 +52,6 @@ KUBERNETES = {
     "placement.affinity.nodeAffinity",
     "placement.affinity.podAffinity",
     "placement.affinity.podAntiAffinity",
-    "resources.claims.0",
 }
 
 
@@ -180,3 +180,27 @@ def test_settings_that_other_values_set_are_refused_with_their_names(refusal: Ca
     told = refusal({"settings": {name: "other"}})
 
     assert re.search(rf"settings\.{name}: is set by \S", told)
+
+
+@pytest.mark.parametrize("helm", ["4", "3"])
+def test_fractions_may_be_set_on_the_command_line(template: Callable[..., Any], helm: str) -> None:
+    """Helm's `--set` takes 0.6 for a word."""
+    given = ("busy.target=0.6", "queue.target=0.25", "kind=keda", "keda.prometheus=http://prometheus")
+    more = [part for one in given for part in ("--set", f"autoscaling.{one}")]
+    more += ["--set", "monitoring.rules.enabled=true,monitoring.rules.availability=0.99,settings.repository_poll=0.5"]
+    ran = template({}, helm=helm, more=more)
+    assert ran.returncode == 0, ran.stderr
+    objects = {one["kind"]: one for one in yaml.safe_load_all(ran.stdout) if one}
+    assert [one["metadata"]["threshold"] for one in objects["ScaledObject"]["spec"]["triggers"]] == ["0.6", "0.25"]
+    rules = json.dumps(objects["PrometheusRule"])
+    assert "14.4 * 0.01" in rules
+    assert "> 0.25" in rules
+
+
+@pytest.mark.parametrize("helm", ["4", "3"])
+@pytest.mark.parametrize("empty", ["settings", "resources", "labels", "placement.nodeSelector", "ingress.annotations"])
+def test_groups_may_be_left_empty(template: Callable[..., Any], empty: str, helm: str) -> None:
+    """As in a file in which a key stands without a value."""
+    more = ("--set", f"{empty}=null", "--set", "ingress.enabled=true,ingress.host=p.example.com")
+    ran = template({}, helm=helm, more=more)
+    assert ran.returncode == 0, ran.stderr

@@ -50,6 +50,15 @@ def test_no_container_has_any_right(render: Callable[..., Any], values: dict[str
         }
 
 
+def test_the_platform_may_say_who_the_processes_are(render: Callable[..., Any]) -> None:
+    """As OpenShift does, which refuses users that are not of a namespace's own range."""
+    objects = render({**EVERYTHING, "pod": {"user": 0}})
+
+    contexts = [one["securityContext"] for one in (*pods(objects), *containers(objects))]
+    assert not {"runAsUser", "runAsGroup", "fsGroup"} & {key for context in contexts for key in context}
+    assert all(context["runAsNonRoot"] for context in contexts)
+
+
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_no_pod_knows_the_cluster(render: Callable[..., Any], values: dict[str, Any]) -> None:
     for pod in pods(render(values)):

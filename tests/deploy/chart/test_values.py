@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from service.settings import ServeSettings
-from tests.deploy.chart.combinations import AFFINITY, DIGEST, GATEWAY, ISSUER, PEER, SUM, Values, laid_over
+from tests.deploy.chart.combinations import AFFINITY, DIGEST, GATEWAY, ISSUER, PEER, STATUS, SUM, Values, laid_over
 from tests.deploy.chart.schema import SCHEMA, VALUES
 
 Objects: TypeAlias = Any
@@ -82,6 +82,7 @@ CHANGES: dict[str, tuple[Any, Values] | tuple[Any, Values, Values]] = {
     "model.download.url": ("gs://bucket/models", DOWNLOAD),
     "model.download.sha256": (SUM, DOWNLOAD),
     "model.download.as": ("facades/3", DOWNLOAD),
+    "model.download.endpoint": ("http://minio:9000", DOWNLOAD),
     "model.download.secretName": ("bucket-keys", DOWNLOAD),
     "model.download.sizeLimit": ("9Gi", DOWNLOAD),
     "model.default": ("facades", {}),
@@ -98,6 +99,7 @@ CHANGES: dict[str, tuple[Any, Values] | tuple[Any, Values, Values]] = {
     "autoscaling.keda.pollingInterval": (9, KEDA),
     "autoscaling.keda.fallbackReplicas": (9, KEDA),
     "autoscaling.keda.authentication": ("bearer", KEDA),
+    "autoscaling.keda.authModes": ("bearer", laid_over(KEDA, all_set(autoscaling__keda__authentication="bearer"))),
     "canary.enabled": (True, {}),
     "canary.weight": (33, laid_over(CANARY, WAY_IN)),
     "canary.replicas": (3, CANARY),
@@ -139,7 +141,14 @@ CHANGES: dict[str, tuple[Any, Values] | tuple[Any, Values, Values]] = {
     "gateway.enabled": (True, {"gateway": {**GATEWAY, "enabled": False}}),
     "gateway.parentRefs": ([{"name": "other"}], WAY_IN),
     "gateway.hostnames": (["q.example.com"], WAY_IN),
-    "gateway.http.enabled": (True, WAY_IN),
+    "gateway.http.enabled": (True, laid_over(WAY_IN, {"gateway": {"http": {**STATUS, "enabled": False}}})),
+    "gateway.http.hostnames": (["up.example.com"], laid_over(WAY_IN, {"gateway": {"http": STATUS}})),
+    "gateway.http.parentRefs": ([{"name": "inner"}], laid_over(WAY_IN, {"gateway": {"http": STATUS}})),
+    "gateway.backendTLS.authority": ("roots", laid_over(TLS, WAY_IN)),
+    "gateway.backendTLS.kind": (
+        "Secret",
+        laid_over(TLS, laid_over(WAY_IN, all_set(gateway__backendTLS__authority="a"))),
+    ),
     "ingress.enabled": (True, all_set(ingress__host="p.example.com")),
     "ingress.className": ("nginx", INGRESS),
     "ingress.annotations": ({"a": "b"}, INGRESS),
@@ -162,6 +171,7 @@ CHANGES: dict[str, tuple[Any, Values] | tuple[Any, Values, Values]] = {
     "kserve.kind": ("inferenceService", {}),
     "test.server": ("p.example.com:443", {}),
     "test.clientSecretName": ("caller", TLS),
+    "pod.user": (1000, {}),
     "pod.annotations": ({"a": "b"}, {}),
     "pod.labels": ({"tier": "gold"}, {}),
     "extra.env": ([{"name": "ZONE", "value": "a"}], {}),
@@ -223,7 +233,8 @@ def test_every_setting_is_passed_on(render: Callable[..., Objects]) -> None:
 
 def other(schema: dict[str, Any]) -> Any:  # noqa: ANN401
     """Returns a value that a setting may have and does not have by itself."""
-    kinds = {part.get("type") for part in [schema, *schema.get("anyOf", [])]}
+    choices = [schema, *schema.get("anyOf", [])]
+    kinds = {part.get("type") for part in choices}
     if "enum" in schema:
         return next(value for value in schema["enum"] if value != schema["default"])
     if "boolean" in kinds:
@@ -231,5 +242,5 @@ def other(schema: dict[str, Any]) -> Any:  # noqa: ANN401
     if "integer" in kinds:
         return 3 if isinstance(schema["default"], str) else schema["default"] + 1
     if "number" in kinds:
-        return schema.get("maximum", 4) / 2
+        return min(part.get("maximum", 4) for part in choices) / 2
     return "http://collector:4317"

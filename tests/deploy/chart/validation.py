@@ -18,6 +18,7 @@ from referencing import Registry, Resource
 Object = dict[str, Any]
 
 CUSTOM = {
+    "BackendTLSPolicy": "gateway-api",
     "Certificate": "cert-manager",
     "GRPCRoute": "gateway-api",
     "HTTPRoute": "gateway-api",
@@ -30,7 +31,7 @@ CUSTOM = {
 # these are the fields beside it, as https://kserve.github.io/website/docs/reference/crd-api lists them.
 KSERVE = {
     "InferenceService": {"minReplicas", "maxReplicas", "deploymentStrategy", "labels", "annotations"},
-    "ServingRuntime": {"supportedModelFormats", "protocolVersions", "multiModel", "labels", "annotations"},
+    "ServingRuntime": {"supportedModelFormats", "multiModel", "labels", "annotations"},
 }
 _SCHEMAS = importlib.resources.files(kubernetes_validate) / "kubernetes-json-schema"
 

@@ -38,7 +38,7 @@ def free_port() -> int:
 def program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"no {name} here (Debian: apt install {name})")
+        pytest.skip(f"{name} is not installed: make chart")
     return found
 
 

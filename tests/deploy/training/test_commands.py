@@ -151,7 +151,7 @@ def test_a_job_that_is_told_to_end_saves_and_its_successor_finishes(
     assert again.returncode == 0
 
 
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed")
+@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed: make chart")
 def test_a_bucket_gets_whole_checkpoints_and_gives_them_back(start: Start, tmp_path: Path) -> None:
     run, elsewhere, bucket = tmp_path / "run", tmp_path / "elsewhere", tmp_path / "bucket"
     bucket.mkdir()

@@ -265,7 +265,7 @@ def start_registry() -> Callable[[Path, dict[str, Any]], contextlib.AbstractCont
 def _registry(folder: Path, auth: dict[str, Any]) -> Iterator[str]:
     program = shutil.which("docker-registry")
     if program is None:
-        pytest.skip("no docker-registry here (Debian: apt install docker-registry)")
+        pytest.skip("docker-registry is not installed: make chart")
     host = f"127.0.0.1:{_free_port()}"
     settings = {
         "version": 0.1,

@@ -42,7 +42,7 @@ how many runs and codec threads, the server takes from the limit: without one it
 {{- end -}}
 
 {{- define "lapis.nodeselector" -}}
-{{- $labels := deepCopy .Values.placement.nodeSelector -}}
+{{- $labels := deepCopy (.Values.placement.nodeSelector | default dict) -}}
 {{- with .Values.accelerator.product -}}
 {{- $_ := set $labels "nvidia.com/gpu.product" . -}}
 {{- end -}}

@@ -14,6 +14,14 @@ with a sentence: which value, what is wrong, what would be right.
 {{- end -}}
 
 {{- define "lapis.checks.names" -}}
+{{- if eq (int .Values.service.port) (int .Values.service.httpPort) -}}
+{{- fail (printf "service.port: %v is service.httpPort too; give them different numbers" .Values.service.port) -}}
+{{- end -}}
+{{- range .Values.extra.volumes -}}
+{{- if has .name (list "settings" "tmp" "models" "engine-cache" "tls" "client-ca" "tokens") -}}
+{{- fail (printf "extra.volumes: %s is a volume of the chart's own; give yours another name" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- $full := include "lapis.fullname" . -}}
 {{- if not (regexMatch "^[a-z]" $full) -}}
 {{- fail (printf "fullnameOverride: the release would be named %s, but a Service's name begins with a letter; give another" $full) -}}
@@ -50,8 +58,9 @@ with a sentence: which value, what is wrong, what would be right.
 {{- if and $accelerator.engineCache.enabled (not $accelerator.tensorrt.enabled) -}}
 {{- fail "accelerator.engineCache.enabled: keeps what TensorRT builds, and does nothing without accelerator.tensorrt.enabled" -}}
 {{- end -}}
-{{- if and $accelerator.engineCache.enabled (has "ReadWriteOncePod" $accelerator.engineCache.accessModes) (gt (include "lapis.mostreplicas" . | int) 1) -}}
-{{- fail "accelerator.engineCache.accessModes: ReadWriteOncePod lets one replica have the cache; with more use ReadWriteMany" -}}
+{{- $isCrowded := or (gt (include "lapis.mostreplicas" . | int) 1) .Values.canary.enabled (not (has (toString .Values.rollout.maxSurge) (list "0" "0%"))) -}}
+{{- if and $accelerator.engineCache.enabled (has "ReadWriteOncePod" $accelerator.engineCache.accessModes) $isCrowded -}}
+{{- fail "accelerator.engineCache.accessModes: ReadWriteOncePod lets one pod have the cache; use ReadWriteMany, or one replica without a canary and with rollout.maxSurge: 0" -}}
 {{- end -}}
 {{- range $value := list "product" "resource" "runtimeClassName" -}}
 {{- if and (get $accelerator $value) (eq $kind "cpu") -}}
@@ -100,7 +109,13 @@ with a sentence: which value, what is wrong, what would be right.
 {{- if gt (int $values.rollout.endpointDelay) 20 -}}
 {{- fail (printf "rollout.endpointDelay: %v leaves no time for requests in hand: the pod of a ServingRuntime ends after 30 seconds; give 20 or less" $values.rollout.endpointDelay) -}}
 {{- end -}}
-{{- $absent := dict "extra.initContainers" $values.extra.initContainers "placement.priorityClassName" $values.placement.priorityClassName "accelerator.runtimeClassName" $values.accelerator.runtimeClassName -}}
+{{- $absent := dict
+      "accelerator.engineCache.enabled" $values.accelerator.engineCache.enabled
+      "accelerator.runtimeClassName" $values.accelerator.runtimeClassName
+      "extra.initContainers" $values.extra.initContainers
+      "placement.priorityClassName" $values.placement.priorityClassName
+      "serviceAccount.annotations" $values.serviceAccount.annotations
+      "serviceAccount.name" $values.serviceAccount.name -}}
 {{- range $name, $value := $absent -}}
 {{- if $value -}}
 {{- fail (printf "%s: a ServingRuntime has no place for it; set it in the InferenceService, or use kserve.kind: inferenceService" $name) -}}
@@ -142,7 +157,7 @@ with a sentence: which value, what is wrong, what would be right.
 {{- define "lapis.checks.model.image" -}}
 {{- $kube := .root.Capabilities.KubeVersion.Version -}}
 {{- if semverCompare "<1.33.0-0" $kube -}}
-{{- fail (printf "%smodel.source: image needs Kubernetes 1.33, which mounts images, and this is %s; use download with an oci:// URL" .prefix $kube) -}}
+{{- fail (printf "%smodel.source: image needs Kubernetes 1.35, or 1.33 with the feature gate ImageVolume, and this is %s; use download with an oci:// URL" .prefix $kube) -}}
 {{- end -}}
 {{- if not .image.reference -}}
 {{- fail (printf "%smodel.image.reference: is needed with model.source: image, as in registry.example.com/models/facades:3" .prefix) -}}
@@ -157,6 +172,9 @@ with a sentence: which value, what is wrong, what would be right.
 {{- if not (regexMatch "^(s3|gs|az|https?|oci)://[^/]" $url) -}}
 {{- fail (printf "%smodel.download.url: %q must begin with s3://, gs://, az://, https:// or oci://, with model.source: download" .prefix $url) -}}
 {{- end -}}
+{{- if and .download.endpoint (not (regexMatch "^(s3|gs|az)://" $url)) -}}
+{{- fail (printf "%smodel.download.endpoint: is for s3://, gs:// and az://, but %smodel.download.url is %s" .prefix .prefix $url) -}}
+{{- end -}}
 {{- if and (regexMatch "^https?://" $url) (not .download.sha256) -}}
 {{- fail (printf "%smodel.download.sha256: is needed for %s; `sha256sum` of the file tells it" .prefix $url) -}}
 {{- end -}}
@@ -166,7 +184,7 @@ with a sentence: which value, what is wrong, what would be right.
 {{- if and .download.as (not (regexMatch "^[A-Za-z0-9][A-Za-z0-9._-]*/[1-9][0-9]*$" .download.as)) -}}
 {{- fail (printf "%smodel.download.as: %q is not NAME/VERSION, as in facades/3" .prefix .download.as) -}}
 {{- end -}}
-{{- if not (regexMatch "^[0-9]+(\\.[0-9]+)?([kMGT]|[KMGT]i)?$" (toString .download.sizeLimit)) -}}
+{{- if not (regexMatch "^[0-9]+(\\.[0-9]+)?([kMGT]|[KMGT]i)?$" (include "lapis.quantity" .download.sizeLimit)) -}}
 {{- fail (printf "%smodel.download.sizeLimit: %v is no size, as in 4Gi or 500Mi" .prefix .download.sizeLimit) -}}
 {{- end -}}
 {{- end -}}

@@ -1,4 +1,7 @@
-{{/* The Deployment of a track; without `replicas` something else scales it. */}}
+{{/*
+The Deployment of a track; without `replicas` something else scales it. Then those that there are stay: a number that is
+taken out of a manifest is 1 to Kubernetes, and whoever switches scaling on would lose the others.
+*/}}
 {{- define "lapis.deployment" -}}
 {{- $rollout := .root.Values.rollout -}}
 apiVersion: apps/v1
@@ -9,8 +12,11 @@ metadata:
     {{- include "lapis.labels" .root | nindent 4 }}
     lapis/track: {{ .track }}
 spec:
+  {{- $live := lookup "apps/v1" "Deployment" .root.Release.Namespace (include "lapis.trackname" .) }}
   {{- if hasKey . "replicas" }}
   replicas: {{ .replicas }}
+  {{- else if $live }}
+  replicas: {{ $live.spec.replicas }}
   {{- end }}
   revisionHistoryLimit: {{ $rollout.revisions }}
   # A replica that came up must have been found by callers before the next one leaves.

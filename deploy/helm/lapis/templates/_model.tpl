@@ -26,7 +26,7 @@
 {{- else if eq $model.source "download" -}}
 - name: models
   emptyDir:
-    sizeLimit: {{ $model.download.sizeLimit }}
+    sizeLimit: {{ include "lapis.quantity" $model.download.sizeLimit }}
 {{- end -}}
 {{- end -}}
 
@@ -42,11 +42,23 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Whether a track's models are an image that is mounted. */}}
+{{- define "lapis.imagevolumes" -}}
+{{- $canary := .Values.canary.enabled | ternary (include "lapis.model" (dict "root" . "track" "canary") | fromYaml) dict -}}
+{{- if or (eq .Values.model.source "image") (eq ($canary.source | default "") "image") }}yes{{ end -}}
+{{- end -}}
+
+{{/* A quantity as it was written: Helm reads large numbers as floats, and would write them with an exponent. */}}
+{{- define "lapis.quantity" -}}
+{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{/* A quantity of memory, as 4Gi or 500M, in bytes. */}}
 {{- define "lapis.bytes" -}}
+{{- $quantity := include "lapis.quantity" . -}}
 {{- $factors := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
-{{- $unit := regexFind "[A-Za-z]*$" (toString .) -}}
-{{- mulf (trimSuffix $unit (toString .) | float64) (get $factors $unit) | int64 -}}
+{{- $unit := regexFind "[A-Za-z]*$" $quantity -}}
+{{- mulf (trimSuffix $unit $quantity | float64) (get $factors $unit) | int64 -}}
 {{- end -}}
 
 {{/*
@@ -68,6 +80,9 @@ variables and mounts too: a proxy, or the certificate of an authority, is for th
     {{- end }}
     {{- with $download.as }}
     - --as={{ . }}
+    {{- end }}
+    {{- with $download.endpoint }}
+    - --endpoint={{ . }}
     {{- end }}
     - --max-bytes={{ include "lapis.bytes" $download.sizeLimit }}
   {{- $isGpu := ne .root.Values.accelerator.kind "cpu" }}
@@ -98,7 +113,7 @@ variables and mounts too: a proxy, or the certificate of an authority, is for th
       cpu: "1"
       memory: 1Gi
   securityContext:
-    {{- include "lapis.security.container" . | nindent 4 }}
+    {{- include "lapis.security.container" .root | nindent 4 }}
   volumeMounts:
     - name: models
       mountPath: /models

@@ -37,6 +37,12 @@ kubectl -n {{ .Release.Namespace }} get secret {{ include "lapis.tls.secret" . }
 {{- if .Values.tls.certManager.enabled }}
 - the certificate names the Services; add `localhost` to tls.certManager.dnsNames for the port-forward above.
 {{- end }}
+{{- if and .Values.gateway.enabled .Values.tls.enabled (not .Values.gateway.backendTLS.authority) }}
+- the replicas speak TLS, which the Gateway must be told: gateway.backendTLS.authority makes a BackendTLSPolicy.
+{{- end }}
+{{- if and (or .Values.gateway.enabled .Values.ingress.enabled) .Values.tls.enabled .Values.tls.clientCASecretName }}
+- the replicas ask callers for a certificate (tls.clientCASecretName), and who comes in from outside is the {{ .Values.gateway.enabled | ternary "Gateway" "Ingress" }}: it must be given one to show, in its own way.
+{{- end }}
 {{- if eq .Values.autoscaling.kind "hpa" }}
 - the HorizontalPodAutoscaler reads recording rules as external metrics; prometheus-adapter exposes them with deploy/prometheus-adapter.yaml.
 {{- end }}
@@ -45,6 +51,9 @@ kubectl -n {{ .Release.Namespace }} get secret {{ include "lapis.tls.secret" . }
 {{- end }}
 {{- if and .Values.canary.enabled (not .Values.gateway.enabled) }}
 - without a Gateway no call goes to the canary but those sent to {{ include "lapis.trackname" (dict "root" . "track" "canary") }} itself.
+{{- end }}
+{{- if and (include "lapis.imagevolumes" .) (semverCompare "<1.35.0-0" .Capabilities.KubeVersion.Version) }}
+- pods mount images by themselves from Kubernetes 1.35 on; {{ .Capabilities.KubeVersion.Version }} needs the feature gate ImageVolume.
 {{- end }}
 {{- if and (eq .Values.model.source "download") (not .Values.model.download.sha256) }}
 - model.download.sha256 is empty, so replicas take whatever the URL holds when they start.

@@ -36,7 +36,7 @@ runtimeClassName: {{ . }}
 priorityClassName: {{ . }}
 {{- end }}
 securityContext:
-  {{- include "lapis.security.pod" . | nindent 2 }}
+  {{- include "lapis.security.pod" .root | nindent 2 }}
 {{- if or $isFetched $values.extra.initContainers }}
 initContainers:
   {{- with $values.extra.initContainers }}
@@ -98,7 +98,7 @@ topologySpreadConstraints:
   resources:
     {{- include "lapis.resources" .root | nindent 4 }}
   securityContext:
-    {{- include "lapis.security.container" . | nindent 4 }}
+    {{- include "lapis.security.container" .root | nindent 4 }}
   volumeMounts:
     {{- include "lapis.mounts" . | nindent 4 }}
 {{- end -}}

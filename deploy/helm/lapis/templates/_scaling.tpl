@@ -24,6 +24,9 @@ scaleDown:
   metadata:
     serverAddress: {{ $keda.prometheus }}
     threshold: {{ .target | quote }}
+    {{- with $keda.authModes }}
+    authModes: {{ . }}
+    {{- end }}
     ignoreNullValues: "false"
     query: |-
       {{- .query | nindent 6 }}
@@ -37,13 +40,13 @@ scaleDown:
 {{- define "lapis.scaling.rules" -}}
 - name: lapis-scaling
   rules:
-    {{- if .Values.autoscaling.busy.target }}
+    {{- if float64 .Values.autoscaling.busy.target }}
     - record: lapis:demand:replicas
       labels: {namespace: {{ .Release.Namespace }}, job: {{ include "lapis.fullname" . }}}
       expr: |-
         {{- include "lapis.promql.busy" . | nindent 8 }}
     {{- end }}
-    {{- if .Values.autoscaling.queue.target }}
+    {{- if float64 .Values.autoscaling.queue.target }}
     - record: lapis:queue_seconds:p95
       labels: {namespace: {{ .Release.Namespace }}, job: {{ include "lapis.fullname" . }}}
       expr: |-

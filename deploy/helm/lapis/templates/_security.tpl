@@ -2,9 +2,11 @@
 
 {{- define "lapis.security.pod" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- with int .Values.pod.user }}
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -12,8 +14,10 @@ seccompProfile:
 
 {{- define "lapis.security.container" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
+{{- with int .Values.pod.user }}
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+{{- end }}
 readOnlyRootFilesystem: true
 allowPrivilegeEscalation: false
 capabilities:

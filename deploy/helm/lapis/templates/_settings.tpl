@@ -20,7 +20,7 @@ tokens: tokens.secretName
 {{- end -}}
 
 {{- define "lapis.settings.given" -}}
-{{- $settings := deepCopy .root.Values.settings -}}
+{{- $settings := deepCopy (.root.Values.settings | default dict) -}}
 {{- if eq .track "canary" -}}
 {{- range $name, $value := .root.Values.canary.settings -}}
 {{- $_ := set $settings $name $value -}}
@@ -99,5 +99,5 @@ listens, and what it computes on.
 - "--models={{ .models | default "/models" }}"
 - --devices={{ include "lapis.accelerator.devices" .root }}
 - "--host={{ $given.host | default "0.0.0.0" }}"
-- "--http-host={{ $given.http_host | default "0.0.0.0" }}"
+- "--http-host={{ $given.http_host | default $given.host | default "0.0.0.0" }}"
 {{- end -}}
