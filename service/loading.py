@@ -155,3 +155,6 @@ class _Teller:
         if time.monotonic() - self._told >= _TELL_COSTS:
             self._told = time.monotonic()
             self._metrics.cost(costs.base, costs.per_row, costs.measured)
+
+    def worked(self, seconds: float) -> None:
+        self._metrics.worked(seconds)

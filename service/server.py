@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from service.codec import Codec
+from service.edge.certificate import CertificateExpiry
 from service.edge.grpc_server import GrpcServer
 from service.edge.http_app import HttpServer, build_app
 from service.edge.listen import address_of, listen
@@ -81,6 +82,7 @@ class Server:
             self.http_port = http_socket.getsockname()[1]
             self.metrics.registry.register(gpus_of(self.settings.devices))
             self.metrics.registry.register(BuildInfo())
+            self.metrics.registry.register(CertificateExpiry(self.settings.tls_certificate))
             await self._open(edge)
             log.info("listening", **self._addresses())
             async with asyncio.TaskGroup() as tasks:

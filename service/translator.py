@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.cache import AnswerCache
-from service.errors import DeadlineExceeded, InvalidPicture, InvalidRequest, PictureTooLarge
+from service.errors import (
+    DeadlineExceeded,
+    DeadlineUnreachable,
+    InvalidPicture,
+    InvalidRequest,
+    PictureTooLarge,
+    QueueFull,
+)
 from service.picture.decode import check, decode, from_raw
 from service.picture.encode import Format, check_output, check_size, encode
 from service.picture.fit import Box, Fit, Placement, fit, restore
@@ -50,7 +57,7 @@ class RawPicture:
 class Order:
     """A picture, an encoded file or bare pixels, and what is wanted of it; `deadline` is on the monotonic clock.
 
-    `seed` is None where the caller gave none.
+    `seed` is None where the caller gave none; `is_repeat`: it was refused for want of room before.
     """
 
     picture: bytes | RawPicture
@@ -62,6 +69,7 @@ class Order:
     priority: Priority = Priority.NORMAL
     caller: str = ""
     seed: int | None = None
+    is_repeat: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -120,8 +128,20 @@ class Translator:
     async def translate(self, model: ModelVersion, order: Order) -> Translation:
         """Translate one picture; raises any of the errors in `service.errors`."""
         loaded = model.serving()
+        wish = self._wish(order, loaded)
+        try:
+            made = await self._admitted(model, loaded, order, wish)
+        except (QueueFull, DeadlineUnreachable):
+            if not order.is_repeat and wish.deadline - time.monotonic() > loaded.queue.shortest(wish.kind):
+                self._metrics.model(model.name, model.version).unmet(loaded.queue.least_work(wish.rows, wish.kind))
+            raise
+        if not made.cached:
+            self._metrics.model(model.name, model.version).stages(made.timings)
+        return made
+
+    async def _admitted(self, model: ModelVersion, loaded: LoadedModel, order: Order, wish: Wish) -> Translation:
         until = None if math.isinf(order.deadline) else order.deadline
-        with loaded.admission.admit(self._wish(order, loaded)) as ticket:
+        with loaded.admission.admit(wish) as ticket:
             try:
                 async with asyncio.timeout_at(until):
                     made = await self._made(model, loaded, order, ticket)
@@ -129,8 +149,6 @@ class Translator:
                 raise DeadlineExceeded(_TOO_LATE) from error
             if time.monotonic() + _LAST_STEP > order.deadline:  # the timer is only as punctual as the event loop
                 raise DeadlineExceeded(_TOO_LATE)
-        if not made.cached:
-            self._metrics.model(model.name, model.version).stages(made.timings)
         return made
 
     async def _made(self, model: ModelVersion, loaded: LoadedModel, order: Order, ticket: Ticket) -> Translation:

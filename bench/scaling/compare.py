@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from bench.scaling.signals import Signal
     from bench.scaling.simulate import Run
 
-# What is usual for scaling by CPU use.
+# What is usual for scaling by CPU use; and the cores that the chart asks for by itself, for the CPU and beside a GPU.
 CPU_TARGET = 0.7
+CPU_CORES, GPU_CORES = 2.0, 4.0
 STEP_BEGINS, STEP_ENDS, STEP_SECONDS = 300.0, 1500.0, 2700.0
 STEP_FACTOR = 10
 
@@ -49,13 +50,20 @@ def loads(costs: Costs, target: float, peak: int) -> list[Load]:
     ]
 
 
-def fleets(target: float, bounds: Behaviour, peak: int) -> list[tuple[str, Signal | None, Behaviour]]:
-    """Returns what is compared: a name, the signal, and the bounds."""
+def fleets(costs: Costs, target: float, bounds: Behaviour, peak: int) -> list[tuple[str, Signal | None, Behaviour]]:
+    """Returns what is compared: a name, the signal, and the bounds.
+
+    CPU use says what it says of the cores that are asked for: those of the chart, and those that happen to be as many
+    as are used when all lanes are busy, which is the best that can be. With the engine on a GPU, what goes on around it
+    is all that is seen, here at as many pictures a second.
+    """
+    cpu, edge = costs.cpu_busy, costs.cpu_edge
     return [
         ("demand (the chart)", Demand(target), bounds),
         ("busy lanes", Busy(target), bounds),
-        ("CPU use, engine on the CPU", Cpu(CPU_TARGET, engine_on_gpu=False), bounds),
-        ("CPU use, engine on a GPU", Cpu(CPU_TARGET, engine_on_gpu=True), bounds),
+        (f"CPU use of {CPU_CORES:g} cores", Cpu(CPU_TARGET, cpu, CPU_CORES), bounds),
+        (f"CPU use of the {cpu:.2f} cores that it comes to", Cpu(CPU_TARGET, cpu, cpu), bounds),
+        (f"CPU use of {GPU_CORES:g} cores beside a GPU", Cpu(CPU_TARGET, edge, GPU_CORES), bounds),
         ("no scaling, enough for the peak", None, replace(bounds, least=peak)),
     ]
 
@@ -67,7 +75,7 @@ def compare(settings: ScalingSettings, costs: Costs, target: float, bounds: Beha
     return {
         load.name: [
             run(name, world, held, signal, rate=load.rate, seconds=load.seconds)
-            for name, signal, held in fleets(target, bounds, settings.peak)
+            for name, signal, held in fleets(costs, target, bounds, settings.peak)
         ]
         for load in loads(costs, target, settings.peak)
     }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.scaling.fleet import Moment
     from bench.scaling.simulate import Run
 
-_COLOURS = ("#2a7f62", "#1f5fa8", "#d98e04", "#c1440e", "#7a7a7a")
+_COLOURS = ("#2a7f62", "#1f5fa8", "#d98e04", "#8e44ad", "#c1440e", "#7a7a7a")
 _POINTS = 480
 
 

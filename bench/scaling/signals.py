@@ -83,20 +83,19 @@ class Busy:
 
 @dataclass(frozen=True)
 class Cpu:
-    """CPU use as a share of what a replica asks for; `engine_on_gpu`: only what goes on around the engine is seen."""
+    """CPU use as a share of the cores that a replica asks for, of which it uses `used` while all its lanes are busy."""
 
     target: float
-    engine_on_gpu: bool
+    used: float
+    asked: float
 
     def total(self, scraped: Scraped, now: float) -> float | None:
         """Returns the sum of the replicas' shares."""
         window = scraped.last(now, CPU_SECONDS)
         if not window:
             return None
-        costs = scraped.costs
-        full = costs.cpu_edge if self.engine_on_gpu else costs.cpu_busy
-        busy = sum(moment.busy_seconds for moment in window) / (len(window) * STEP) / costs.lanes
-        return busy * full
+        busy = sum(moment.busy_seconds for moment in window) / (len(window) * STEP) / scraped.costs.lanes
+        return busy * self.used / self.asked
 
 
 def queue_p95(moments: list[Moment]) -> float:

@@ -9,8 +9,10 @@ from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, Variabl
 
 from deploy.dashboard.batching import batching
 from deploy.dashboard.gpus import gpus
+from deploy.dashboard.objectives import objectives
 from deploy.dashboard.panels import DATASOURCE
 from deploy.dashboard.processes import processes
+from deploy.dashboard.scaling import scaling
 from deploy.dashboard.selectors import RELEASE
 from deploy.dashboard.signals import glance, signals
 from deploy.dashboard.versions import models, rollouts
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _ROWS = {
     "At a glance": glance,
     "Traffic, errors and latency": signals,
+    "Objectives": objectives,
+    "Scaling": scaling,
     "Queue and deadlines": waiting,
     "Batching": batching,
     "Models and versions": models,

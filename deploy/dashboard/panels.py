@@ -51,10 +51,10 @@ def lines(
     return _asking(panel, queries)
 
 
-def number(title: str, description: str, unit: str, query: str, *, warn: float = 0, alarm: float = 0) -> Builder[Panel]:
-    """Returns one figure, green, or yellow from `warn` and red from `alarm` on."""
-    steps = [Threshold(value=None, color="green")]
-    steps += [Threshold(value=value, color=color) for value, color in ((warn, "yellow"), (alarm, "red")) if value]
+def number(
+    title: str, description: str, unit: str, query: str, *, warn: float = 0, alarm: float = 0, least: float = 0
+) -> Builder[Panel]:
+    """Returns one figure, green, or yellow from `warn` and red from `alarm` on, or red below `least`."""
     panel = (
         stat.Panel()
         .title(title)
@@ -64,9 +64,17 @@ def number(title: str, description: str, unit: str, query: str, *, warn: float =
         .span(4)
         .height(4)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(sdk.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+        .thresholds(sdk.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(_steps(warn, alarm, least)))
     )
-    return _asking(panel, [("", query)])
+    target = _query(("", query), 0)
+    # What looks over the whole time shown is asked for once: at each step, it would look over as much again.
+    return panel.with_target(target.instant() if "$__range" in query else target)
+
+
+def _steps(warn: float, alarm: float, least: float) -> list[Threshold]:
+    colors = [(least, "green"), (warn, "yellow"), (alarm, "red")]
+    lowest = Threshold(value=None, color="red" if least else "green")
+    return [lowest, *(Threshold(value=value, color=color) for value, color in colors if value)]
 
 
 def heat(title: str, description: str, unit: str, query: str, *, span: int = 8) -> Builder[Panel]:
@@ -84,7 +92,7 @@ def heat(title: str, description: str, unit: str, query: str, *, span: int = 8) 
     )
 
 
-def _asking(panel: timeseries.Panel | stat.Panel, queries: Sequence[Query]) -> Builder[Panel]:
+def _asking(panel: timeseries.Panel, queries: Sequence[Query]) -> Builder[Panel]:
     for index, query in enumerate(queries):
         panel.with_target(_query(query, index))
     return panel

@@ -43,6 +43,21 @@ def refused_share(over: str = "$__rate_interval") -> str:
     return f"({refused} or 0 * {tried}) / {tried}"
 
 
+def work(by: str = "") -> str:
+    """Returns seconds of lanes a second that pictures took, in the best batches."""
+    return total(rate("lapis_engine_work_seconds_total", RELEASE), by)
+
+
+def unmet(by: str = "") -> str:
+    """Returns seconds of lanes a second that those would have taken that there was no room for."""
+    return total(rate("lapis_unmet_work_seconds_total", RELEASE), by)
+
+
+def capacity_used(by: str = "") -> str:
+    """Returns the share of what replicas can do that is asked of them."""
+    return f"({work(by)} + {unmet(by)}) / {total(f'lapis_engine_lanes{{{RELEASE}}} > 0', by)}"
+
+
 def latency(quantile: float, by: str = "") -> str:
     """Returns the time within which that share of the answered requests was answered."""
     buckets = rate("lapis_request_seconds_bucket", f'{TRANSLATIONS},code="{ANSWERED}"')

@@ -12,6 +12,7 @@ from deploy.dashboard.selectors import (
     RELEASE,
     TRANSLATIONS,
     TRIED,
+    capacity_used,
     failed_share,
     latency,
     mean,
@@ -51,14 +52,15 @@ def glance() -> list[Builder[Panel]]:
         ),
         number("Latency, 99th percentile", "99 of 100 answers took no longer.", "s", latency(0.99)),
         number(
-            "Engines busy",
-            "Share of the engines' lanes that ran in the last 10 s: what the service is scaled on.",
+            "Capacity used",
+            "Share of what the replicas can do that is asked of them: what the service is scaled on. Above 100 % it is "
+            "more than they can do.",
             "percentunit",
-            f"avg(lapis_engine_busy_ratio{{{RELEASE}}})",
+            capacity_used(),
             warn=0.8,
-            alarm=0.95,
+            alarm=1,
         ),
-        number("Replicas", "Replicas that answer Prometheus.", "none", f"count(up{{{RELEASE}}} == 1)"),
+        number("Replicas", "Replicas that answer Prometheus.", "none", f"sum(up{{{RELEASE}}}) or vector(0)", least=1),
     ]
 
 

@@ -80,9 +80,10 @@ COPY --from=bytecode /bytecode /
 # more that nothing here loads: cuSOLVER, cuSPARSE, NPP, nvJPEG, NCCL and NVTX (0.95 GB to fetch as wheels), so it is
 # larger; how large the image itself is was not measured.
 FROM service AS cuda
-# The container toolkit hands over the GPU and its driver by these names.
+# The container toolkit hands over the GPU and its driver by these names; GKE's device plugin puts the driver into that folder.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64 \
     LAPIS_SERVE_DEVICES=cuda
 COPY --from=cuda-environment /nvidia /
 COPY --from=cuda-environment /opt/lapis /opt/lapis

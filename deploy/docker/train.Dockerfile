@@ -51,7 +51,8 @@ ENV PATH=/opt/lapis/bin:$PATH \
     LOGNAME=lapis \
     HOME=/tmp \
     NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64
 WORKDIR /
 USER 65532:65532
 # Each Job names its command, which is the first process and takes the signals. A Job ends by itself and serves nobody, so

@@ -11,7 +11,8 @@ ENV PATH=/opt/lapis/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ORT_DISABLE_TELEMETRY=1 \
     NVIDIA_VISIBLE_DEVICES=all \
-    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64
 # The base's digest decides which version there is.
 # hadolint ignore=DL3008
 RUN apt-get update \

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from lapis.client import NotReady, TranslationError, Unreachable
+from lapis.client import NotReady, Overloaded, Request, TranslationError, Unreachable
 from lapis.output import write
 from lapis.pipe import Pipe, StreamBroken
 from lapis.retry import Retry, patiently
@@ -105,6 +105,7 @@ class _Attempts:
         self._bulk = bulk
         self._job = job
         self._breaks = 0
+        self._refused = 0
         self._alone = False
         self._answered_then: int | None = None  # pictures answered when the server was first found gone
 
@@ -113,6 +114,9 @@ class _Attempts:
         picture = await asyncio.to_thread(self._job.source.read_bytes)
         try:
             return await (self._translate_alone(picture) if self._alone else self._translate_with_others(picture))
+        except Overloaded:
+            self._refused += 1
+            raise
         except Unreachable:
             if self._answered_then is None:
                 self._answered_then = self._bulk.answered
@@ -124,7 +128,7 @@ class _Attempts:
 
     async def _translate_with_others(self, picture: bytes) -> Translation:
         try:
-            return await self._bulk.pipe.translate(picture, self._job.seed)
+            return await self._bulk.pipe.translate(Request(picture, **self._own))
         except StreamBroken as broken:
             error = broken.error
         self._breaks += 1
@@ -134,10 +138,14 @@ class _Attempts:
         return await self._translate_alone(picture)
 
     async def _translate_alone(self, picture: bytes) -> Translation:
-        options = self._bulk.options
-        if self._job.seed is not None:
-            options = {**options, "seed": self._job.seed}
+        options: TranslateOptions = {**self._bulk.options, **self._own}
         return await self._bulk.client.translate(picture, **options)
+
+    @property
+    def _own(self) -> TranslateOptions:
+        """What is asked for this picture and not for the others."""
+        own: TranslateOptions = {"previous_attempts": self._refused} if self._refused else {}
+        return own if self._job.seed is None else {**own, "seed": self._job.seed}
 
 
 def _first(errors: BaseExceptionGroup) -> BaseException:

@@ -59,11 +59,11 @@ class Pipe:
         self._opened = 0
         self._open: list[_Stream] = []
 
-    async def translate(self, picture: bytes, seed: int | None = None) -> Translation:
+    async def translate(self, request: Request) -> Translation:
         """Returns the translation; raises the picture's own TranslationError, or StreamBroken."""
         stream = self._choose()
         try:
-            return await stream.translate(picture, seed)
+            return await stream.translate(request)
         except NotReady:
             self._leave(stream)  # the server drains, or lost its model: another may take what comes next
             raise
@@ -113,9 +113,8 @@ class _Stream:
         """Whether another picture may be put onto it."""
         return self._left > 0
 
-    def translate(self, picture: bytes, seed: int | None) -> asyncio.Future[Translation]:
+    def translate(self, request: Request) -> asyncio.Future[Translation]:
         """Puts a picture onto the stream; the future has what Pipe.translate returns and raises."""
-        request = Request(picture) if seed is None else Request(picture, seed=seed)
         answer = self._waiting[request] = asyncio.get_running_loop().create_future()
         self._requests.put_nowait(request)
         self._left -= 1

@@ -97,6 +97,8 @@ def order(request: pb.TranslateRequest, deadline: float, caller: str, *, any_siz
 
     Raises InvalidRequest.
     """
+    if request.previous_attempts < 0:
+        raise InvalidRequest(f"previous_attempts is {request.previous_attempts}; it must be at least 0")
     output = request.output
     usual = Fit.NONE if any_size else Fit.STRETCH
     return Order(
@@ -109,6 +111,7 @@ def order(request: pb.TranslateRequest, deadline: float, caller: str, *, any_siz
         priority=_known(_PRIORITIES, "priority", request.priority),
         caller=caller,
         seed=request.seed if request.HasField("seed") else None,
+        is_repeat=request.previous_attempts > 0,
     )
 
 

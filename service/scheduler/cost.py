@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from service.scheduler.kind import USUAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from service.scheduler.kind import Kind
 
@@ -58,6 +58,10 @@ class CostModel:
         self._drift(surprise, but=size)
         self._means[size] = expected * (1 + _FRESHNESS * (surprise - 1)) if expected > 0 else seconds
         self._fit()
+
+    def best(self, sizes: Iterable[int], kind: Kind = USUAL) -> float:
+        """Return the seconds that a row of a kind takes in that of these sizes of run in which it takes least."""
+        return min(self.seconds(size, kind) / size for size in sizes)
 
     def work(self, rows: int, largest: int, kind: Kind = USUAL) -> float:
         """Return the seconds that many rows of a kind take one lane, in runs of at most `largest`."""

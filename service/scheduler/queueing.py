@@ -73,6 +73,9 @@ class Observer(Protocol):
     def learned(self, costs: CostModel) -> None:
         """Note that the costs are known better."""
 
+    def worked(self, seconds: float) -> None:
+        """Note what the rows of a run would have taken in the runs in which they take least."""
+
 
 @dataclass(eq=False)
 class Row(Generic[T, R]):
@@ -156,6 +159,14 @@ class ModelQueue(Generic[T, R]):
     def bucket(self, rows: Sequence[Row[T, R]]) -> int:
         """Return the smallest bucket that takes these rows, which are of one kind."""
         return self.rules.bucket(len(rows), rows[0].entry.kind)
+
+    def shortest(self, kind: Kind) -> float:
+        """Return the seconds of the smallest run of a kind."""
+        return self.costs.seconds(self.rules.sizes(kind)[0], kind)
+
+    def least_work(self, rows: int, kind: Kind) -> float:
+        """Return the seconds of one lane that rows of a kind take in the runs in which they take least."""
+        return rows * self.costs.best(self.rules.sizes(kind), kind)
 
     def _work(self, rows: Mapping[Kind, int]) -> float:
         return sum(self.costs.work(count, self.rules.sizes(kind)[-1], kind) for kind, count in rows.items())
@@ -252,9 +263,11 @@ class ModelQueue(Generic[T, R]):
         except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to the caller whose row caused it)
             await self._isolate(lane, rows, error)
         else:
-            seconds = self._clock() - started
-            self.costs.observe(bucket, seconds, rows[0].entry.kind)
+            seconds, kind = self._clock() - started, rows[0].entry.kind
+            self.costs.observe(bucket, seconds, kind)
             self._observer.learned(self.costs)
+            expected = self.costs.seconds(bucket, kind)
+            self._observer.worked(seconds * min(1.0, self.least_work(len(rows), kind) / expected) if expected else 0.0)
             for row, result in zip(rows, results, strict=True):
                 if not row.answer.done():
                     waited = started - row.queued

@@ -70,6 +70,16 @@ class Instruments:
             "lapis_cache_lookups", "Looks into the cache of answers: hit or miss.", "result"
         )
         self.busy_seconds = self._counter("lapis_engine_busy_seconds", "Time spent in runs, summed over lanes.")
+        self.work_seconds = self._counter(
+            "lapis_engine_work_seconds",
+            "Time that the pictures of runs would have taken in the batches that are best: what lanes were busy for, "
+            "less what fuller batches would have saved.",
+        )
+        self.unmet_seconds = self._counter(
+            "lapis_unmet_work_seconds",
+            "Time, likewise, of requests that there was no room for; each once, and none that no replica could have "
+            "answered by its deadline.",
+        )
         self.engine_failures = self._counter("lapis_engine_failures", "Times that an engine was found broken.")
         self.engine_rebuilds = self._counter("lapis_engine_rebuilds", "Times that a broken engine was built anew.")
         self.load_failures = self._counter(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 
+from service.errors import DeadlineUnreachable, QueueFull
 from service.telemetry.busy import BusyMeter
 from service.telemetry.instruments import MODEL, Instruments
 
@@ -38,6 +39,10 @@ Why = Literal["cancelled", "expired", "displaced"]
 LINGER = 300.0
 
 _NO_MODEL = ("", "")
+
+# Calls that translate, and how they end by a fault of the server's; why requests are refused for want of room.
+_TRANSLATES, _FAULTS = ("Translate", "TranslateStream"), ("INTERNAL", "UNAVAILABLE")
+_NO_ROOM = (QueueFull.reason, DeadlineUnreachable.reason)
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,8 @@ class ModelMetrics:
         self._batch_size = found.batch_size.labels(*labels)
         self._padding = found.padding.labels(*labels)
         self._busy_seconds = found.busy_seconds.labels(*labels)
+        self._work_seconds = found.work_seconds.labels(*labels)
+        self._unmet_seconds = found.unmet_seconds.labels(*labels)
         self.state(ready=False)
 
     def loaded(self, provider: str, sample: Callable[[], QueueSample]) -> None:
@@ -166,7 +173,16 @@ class ModelMetrics:
         self._sample = sample
         self._clear(self._instruments.info)
         self._tell(self._instruments.info, 1, provider)
+        self._begin_at_zero()
         self.refresh()
+
+    def _begin_at_zero(self) -> None:
+        """Show faults and refusals before there are any: to Prometheus, what begins at 1 has not risen."""
+        for method in _TRANSLATES:
+            for code in _FAULTS:
+                self._instruments.request_seconds.labels(method, *self._labels, code)
+        for reason in _NO_ROOM:
+            self._instruments.refused.labels(*self._labels, reason)
 
     def state(self, ready: bool) -> None:
         """Report whether requests are taken."""
@@ -187,6 +203,14 @@ class ModelMetrics:
                 yield
         finally:
             self._busy_seconds.inc(time.monotonic() - started)
+
+    def worked(self, seconds: float) -> None:
+        """Count in what the rows of a run would have taken in the runs in which they take least."""
+        self._work_seconds.inc(seconds)
+
+    def unmet(self, seconds: float) -> None:
+        """Count in what a request that there was no room for would have taken, likewise."""
+        self._unmet_seconds.inc(seconds)
 
     def stages(self, timings: Timings) -> None:
         """Count in an answered request, and how long each of its stages took."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
+from service.edge.certificate import CertificateExpiry
 from service.edge.http_app import HttpServer, app_of
 from service.edge.listen import address_of, listen, reserve
 from service.errors import StartupError
@@ -192,6 +193,7 @@ class Supervisor:
             self.metrics.register(collector)
         self.metrics.register(gpus_of(self._settings.devices))
         self.metrics.register(BuildInfo())
+        self.metrics.register(CertificateExpiry(self._settings.tls_certificate))
         instruments = SupervisorInstruments(self.metrics)
         instruments.workers.set(len(self._places))
         instruments.ready.set_function(lambda: sum(place.is_ready for place in self._places))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
+from service.edge.certificate import CertificateExpiry
 from service.telemetry.build import BuildInfo
 from service.telemetry.instruments import Instruments, SupervisorInstruments
 from service.telemetry.nvml import GpuCollector
@@ -22,6 +23,7 @@ def families() -> list[Metric]:
     Instruments(registry)
     SupervisorInstruments(registry)
     registry.register(BuildInfo())
+    registry.register(CertificateExpiry(None))
     return [*registry.collect(), *GpuCollector(()).describe()]
 
 

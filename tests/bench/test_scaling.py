@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench.proof.server import lapis_serve
 from bench.scaling.__main__ import _size
 from bench.scaling.autoscaler import Autoscaler, Behaviour, Policy, Rules, behaviour, wanted
 from bench.scaling.chart import CHART
+from bench.scaling.compare import CPU_CORES, GPU_CORES
 from bench.scaling.costs import Costs, Runs, load, told
 from bench.scaling.fleet import STEP, Fleet, Replica
 from bench.scaling.settings import ScalingSettings
@@ -105,8 +107,8 @@ def test_only_demand_tells_how_much_too_much_there_is() -> None:
     scraped.moments = [fleet.step(number * STEP, 5 * COSTS.rate) for number in range(240)]
     assert Demand(0.7).total(scraped, 120.0) == pytest.approx(5, rel=0.1)
     assert Busy(0.7).total(scraped, 120.0) == pytest.approx(1, rel=0.01)
-    assert Cpu(0.7, engine_on_gpu=False).total(scraped, 120.0) == pytest.approx(1.2, rel=0.01)
-    assert Cpu(0.7, engine_on_gpu=True).total(scraped, 120.0) == pytest.approx(0.2, rel=0.01)
+    assert Cpu(0.7, used=1.2, asked=1.0).total(scraped, 120.0) == pytest.approx(1.2, rel=0.01)
+    assert Cpu(0.7, used=1.2, asked=4.0).total(scraped, 120.0) == pytest.approx(0.3, rel=0.01)
 
 
 def test_nothing_is_known_before_the_first_scrape() -> None:
@@ -227,3 +229,10 @@ def test_rates_that_are_none_are_refused(tmp_path: Path, rates: str) -> None:
     COSTS.save(tmp_path / "scaling_costs.json")
     with pytest.raises(BenchError, match="--rates"):
         _size(ScalingSettings(what="size", output=tmp_path, rates=rates))
+
+
+def test_cpu_use_is_compared_at_the_cores_that_the_chart_asks_for() -> None:
+    template = (CHART / "templates" / "_accelerator.tpl").read_text(encoding="utf-8")
+    (cpu,) = re.findall(r'dict "cpu" \(list "(\d+)"', template)
+    (gpu,) = re.findall(r' "gpu" \(list "(\d+)"', template)
+    assert (float(cpu), float(gpu)) == (CPU_CORES, GPU_CORES)

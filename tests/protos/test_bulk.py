@@ -106,6 +106,8 @@ async def test_waiting_ends_when_its_time_is_up(server: Server, tmp_path: Path) 
     [outcome] = await bulk(server.address, jobs(tmp_path, b"fail QUEUE_FULL"), patience=retry(0.4, waits))
     assert isinstance(outcome.result, QueueFull)
     assert waits.seconds == [0.125] * 3
+    # The server learns that these are not four requests.
+    assert [request.previous_attempts for request in server.service.requests] == [0, 1, 2, 3]
 
 
 async def test_waits_double_where_the_server_names_none(closed_address: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -34,8 +35,14 @@ class Authority:
 
     def issue(self, *names: str, into: str = "") -> Pair:
         """Writes a certificate for the names, and its key, into a folder of the name given or of the first of them."""
-        issued = self._ca.issue_cert(*names)
-        folder = self._folder / (into or names[0])
+        return self._written(self._ca.issue_cert(*names), into or names[0])
+
+    def issue_until(self, name: str, end: dt.datetime) -> Pair:
+        """Likewise, of a certificate that ends then."""
+        return self._written(self._ca.issue_cert(name, not_after=end), name)
+
+    def _written(self, issued: trustme.LeafCert, into: str) -> Pair:
+        folder = self._folder / into
         folder.mkdir(exist_ok=True)
         pair = Pair(folder / "tls.crt", folder / "tls.key")
         pair.certificate.write_bytes(b"".join(one.bytes() for one in issued.cert_chain_pems))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -190,23 +191,33 @@ def test_ctrl_c_saves_and_says_how_to_resume(small: Small, tmp_path: Path) -> No
     assert saved["step"] >= 3
 
 
+def test_nothing_stays_of_a_training_that_was_killed(small: Small) -> None:
+    settings = small(n_epochs=1000, n_epochs_decay=0, print_every=1, save_every=1000, num_workers=2)
+    with subprocess.Popen(
+        [sys.executable, "-m", "train", *flags(settings)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "step 3/" in line:
+                break
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.stdout.read()  # ends when nobody holds the other side
+    assert len(started) > 2
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
+
+
+# Python runs this in every process before anything of ours; it acts where one is forked, as workers are.
 TOLD_WHILE_A_WORKER_STARTS = """
-import os, runpy, signal, sys
-import torch
+import os
 
-training, once = os.getpid(), sys.argv.pop(1)
-set_num_threads = torch.set_num_threads
-
-
-def told(count):  # a worker that starts calls this before anything of ours
-    if os.getpid() != training and not os.path.exists(once):
-        open(once, "x").close()
+def told():
+    if not os.path.exists({once!r}):
+        open({once!r}, "x").close()
         os.killpg(0, {signal})
-    set_num_threads(count)
 
-
-torch.set_num_threads = told
-runpy.run_module("train", run_name="__main__")
+os.register_at_fork(after_in_child=told)
 """
 
 
@@ -214,12 +225,14 @@ runpy.run_module("train", run_name="__main__")
 def test_a_signal_to_the_whole_group_finds_no_worker_that_has_just_started(
     small: Small, tmp_path: Path, number: signal.Signals
 ) -> None:
-    script = TOLD_WHILE_A_WORKER_STARTS.replace("{signal}", str(int(number)))
-    arguments = flags(small(num_workers=2))
+    once = tmp_path / "told"
+    script = TOLD_WHILE_A_WORKER_STARTS.format(once=str(once), signal=int(number))
+    (tmp_path / "sitecustomize.py").write_text(script)
     done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path / "told", *arguments],
+        [sys.executable, "-m", "train", *flags(small(num_workers=2))], env={**os.environ, "PYTHONPATH": str(tmp_path)},
         start_new_session=True, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
+    assert once.exists()
     assert done.returncode == 128 + number, done.stderr
     assert done.stdout.count(f"{number.name}: finishing this step") == 1
     assert f"lapis-train --resume {tmp_path / 'run'}" in done.stdout

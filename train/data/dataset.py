@@ -6,9 +6,12 @@ same in the same epoch.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 from math import ceil
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +83,12 @@ class PairDataset(Dataset[PairOfTensors]):
         return transform(A), transform(B)
 
 
+# Workers are forked from a process that has no threads: one forked from ours may inherit a lock that a thread of
+# TensorBoard, of the progress bar or of the process group held just then, and wait for it for ever.
+_WORKERS = multiprocessing.get_context("forkserver")
+_WORKERS.set_forkserver_preload([__name__])
+
+
 class PairSampler(Sampler[tuple[int, int]]):
     """Gives (epoch, index) for the rest of one epoch, shuffled by the seed and the epoch: one process's share of it.
 
@@ -110,11 +119,14 @@ def epoch_batches(
         sampler=PairSampler(len(dataset), seed=settings.seed, epoch=epoch, skip=skip, world=world),
         num_workers=settings.num_workers,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_leave_the_group,
+        multiprocessing_context=_WORKERS if settings.num_workers else None,
+        worker_init_fn=_begin,
         # A generator of its own: the loader draws a seed when it starts, and a resumed epoch starts it once more.
         generator=torch.Generator(),
     )
-    # A worker is in our process group until it leaves it: what the group is sent before that must not end the worker.
+    # A worker is in our process group until it leaves it, and what forks it stays there: what the group is sent must
+    # not end them. Python starts a process of its own before the first of them, and unblocks the signals then.
+    resource_tracker.ensure_running()
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, TO_THE_GROUP)
     try:
         return iter(loader)  # starts the workers, which begin with these signals blocked
@@ -135,9 +147,17 @@ def to_picture(tensor: Tensor, dtype: type[np.unsignedinteger[Any]] = np.uint8) 
     return levels.permute(1, 2, 0).numpy().astype(dtype)
 
 
-def _leave_the_group(worker: int) -> None:  # noqa: ARG001 (the library's signature)
-    """Leaves Ctrl-C and torchrun's SIGTERM, which reach a whole process group, to the training process."""
+def _begin(worker: int) -> None:  # noqa: ARG001 (the library's signature)
+    """Leaves Ctrl-C and torchrun's SIGTERM, which reach a whole group, to the training process, and ends with it."""
     os.setpgid(0, 0)
     while signal.sigtimedwait(TO_THE_GROUP, 0):  # drops what came before
         pass
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TO_THE_GROUP)
+    threading.Thread(target=_end_with_the_training, daemon=True).start()
+
+
+def _end_with_the_training() -> None:
+    """Ends the worker when the training process is gone, however it went: the library looks at what forks us."""
+    if training := multiprocessing.parent_process():
+        training.join()
+        os._exit(1)

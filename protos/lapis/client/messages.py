@@ -99,6 +99,7 @@ class TranslateOptions(TypedDict, total=False):
     priority: Priority  # who goes first where requests wait; default "normal"
     request_id: str  # for logs and errors; made up where empty
     seed: int | None  # of a model's noise, any of 64 bits with a sign; None, the default: the server's 0
+    previous_attempts: int  # how often it was refused for want of room before; default 0
 
 
 def load(picture: Picture) -> bytes | Tensor:
@@ -138,6 +139,7 @@ def translate_request(
     priority: Priority = "normal",
     request_id: str = "",
     seed: int | None = None,
+    previous_attempts: int = 0,
     timeout: float | None = None,
 ) -> v1.TranslateRequest:
     """Returns the request; raises ValueError for an option that cannot be. Takes TranslateOptions by keyword.
@@ -154,6 +156,7 @@ def translate_request(
         ),
         priority=_value(_PRIORITIES, "priority", priority),
         seed=None if seed is None else _seed(seed),
+        previous_attempts=previous_attempts,
     )
     if timeout is not None:
         request.timeout.FromNanoseconds(int(timeout * 1e9))

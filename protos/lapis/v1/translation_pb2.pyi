@@ -237,6 +237,7 @@ class TranslateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    PREVIOUS_ATTEMPTS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Names the model. Empty: the server's default model, or its only one; INVALID_ARGUMENT when there are several and no
     default. Unknown: NOT_FOUND.
@@ -261,6 +262,11 @@ class TranslateRequest(_message.Message):
     seed: _builtins.int
     """Chooses one of the many translations of a model that was exported with its noise: the same seed gives the same picture
     for ever, another seed another one. Not set: 0. INVALID_ARGUMENT when the model takes none (Model.takes_seed).
+    """
+    previous_attempts: _builtins.int
+    """Counts how often this very request was refused for want of room (RESOURCE_EXHAUSTED) and comes again. It changes nothing
+    about the answer: the load that a service is scaled by counts every request once. At least 0, else INVALID_ARGUMENT.
+    Default: 0.
     """
     @_builtins.property
     def tensor(self) -> Global___Tensor:
@@ -289,10 +295,11 @@ class TranslateRequest(_message.Message):
         priority: Global___Priority.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
         seed: _builtins.int | None = ...,
+        previous_attempts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "encoded", b"encoded", "output", b"output", "picture", b"picture", "seed", b"seed", "tensor", b"tensor", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "encoded", b"encoded", "fit", b"fit", "model", b"model", "output", b"output", "picture", b"picture", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "tensor", b"tensor", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "encoded", b"encoded", "fit", b"fit", "model", b"model", "output", b"output", "picture", b"picture", "previous_attempts", b"previous_attempts", "priority", b"priority", "request_id", b"request_id", "seed", b"seed", "tensor", b"tensor", "timeout", b"timeout", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from service.errors import DeadlineUnreachable, QueueFull
 from service.telemetry.instruments import Instruments
 
 if TYPE_CHECKING:
@@ -61,10 +60,11 @@ def test_measures_are_those_with_a_target(render: Callable[..., Any]) -> None:
 
 def test_nothing_is_changed_while_prometheus_cannot_be_asked(render: Callable[..., Any]) -> None:
     spec = render({"autoscaling": KEDA}).one("ScaledObject")["spec"]
-    assert spec["fallback"]["behavior"] == "currentReplicas"
+    assert "fallback" not in spec
     assert all(one["ignoreNullValues"] == "false" for one in triggers(render({"autoscaling": BOTH})))
     chosen = {**KEDA, "keda": {**KEDA["keda"], "fallbackReplicas": 6}}
-    assert render({"autoscaling": chosen}).one("ScaledObject")["spec"]["fallback"]["replicas"] == 6
+    fallback = render({"autoscaling": chosen}).one("ScaledObject")["spec"]["fallback"]
+    assert (fallback["replicas"], fallback["behavior"]) == (6, "currentReplicasIfHigher")
 
 
 def test_promql_asks_for_what_the_service_tells_of_this_release(
@@ -101,10 +101,45 @@ def test_adapter_exposes_the_measures_that_the_hpa_asks_for(render: Callable[...
     assert [rule["expr"].split() for rule in records.values()] == [one["query"].split() for one in keda]
 
 
-def test_demand_counts_what_was_refused_for_want_of_room(render: Callable[..., Any]) -> None:
-    busy, _ = triggers(render({"autoscaling": BOTH}))
-    (reasons,) = re.findall(r'reason=~"([^"]*)"', busy["query"])
-    assert set(reasons.split("|")) == {QueueFull.reason, DeadlineUnreachable.reason}
+DEMAND = """
+rule_files: [rules.yaml]
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - {series: 'lapis_engine_lanes{LABELS,pod="a"}', values: '2x40'}
+      - {series: 'lapis_engine_work_seconds_total{LABELS,pod="a",model="m",version="1"}', values: '0+15x40'}
+      - {series: 'lapis_unmet_work_seconds_total{LABELS,pod="a",model="m",version="1"}', values: '0+60x40'}
+      - {series: 'lapis_engine_lanes{LABELS,pod="b"}', values: '0x20 2x20'}
+      - {series: 'lapis_engine_work_seconds_total{LABELS,pod="b",model="m",version="1"}', values: '0x20 0+15x20'}
+      - {series: 'lapis_unmet_work_seconds_total{LABELS,pod="b",model="m",version="1"}', values: '0x40'}
+      - {series: 'lapis_engine_lanes{OTHERS,pod="c"}', values: '2x40'}
+      - {series: 'lapis_engine_work_seconds_total{OTHERS,pod="c",model="m",version="1"}', values: '0+30x40'}
+      - {series: 'lapis_engine_lanes{LOADING,pod="d"}', values: '0x40'}
+      - {series: 'lapis_engine_work_seconds_total{LOADING,pod="d"}', values: '0x40'}
+      - {series: 'lapis_unmet_work_seconds_total{LOADING,pod="d"}', values: '0x40'}
+    promql_expr_test:
+      - {expr: 'DEMAND', eval_time: 4m, exp_samples: [{labels: '{}', value: 2.5}]}
+      - {expr: 'DEMAND', eval_time: 9m, exp_samples: [{labels: '{}', value: 3}]}
+      - {expr: 'NOTHING', eval_time: 4m}
+"""
+
+
+def test_demand_counts_what_was_done_and_what_there_was_no_room_for(
+    render: Callable[..., Any], tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    """A replica that loads makes the others look no smaller, and alone says nothing; others' work is not counted."""
+    query = " ".join(triggers(render({"autoscaling": BOTH}))[0]["query"].split())
+    stable = 'namespace="studio",job="pictures-lapis",track="stable"'
+    loading = stable.replace("studio", "elsewhere")
+    filled = DEMAND.replace("NOTHING", query.replace(stable, loading)).replace("DEMAND", query)
+    filled = filled.replace("LABELS", stable).replace("OTHERS", stable.replace("stable", "canary"))
+    (tmp_path / "tests.yaml").write_text(filled.replace("LOADING", loading))
+    (tmp_path / "rules.yaml").write_text("groups: []\n")
+    ran = subprocess.run(
+        [tool("promtool"), "test", "rules", tmp_path / "tests.yaml"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_rates_look_back_over_four_scrapes_at_least(render: Callable[..., Any]) -> None:
@@ -151,6 +186,8 @@ def test_service_monitor_scrapes_each_replica_once(render: Callable[..., Any]) -
         ({"autoscaling": {"kind": "hpa"}}, "monitoring.rules.enabled"),
         ({"autoscaling": {**KEDA, "minReplicas": 9, "maxReplicas": 3}}, "9 is more than"),
         ({"autoscaling": {**KEDA, "busy": {"target": 0}}}, "nothing to scale by"),
+        ({"autoscaling": {**KEDA, "busy": {"target": "1.5"}}}, "1.5 is more than 1"),
+        ({"autoscaling": {**KEDA, "keda": {**KEDA["keda"], "authModes": "bearer"}}}, "autoscaling.keda.authentication"),
     ],
 )
 def test_scaling_that_cannot_work_is_refused(refusal: Callable[..., str], values: Mapping[str, Any], told: str) -> None:

@@ -19,6 +19,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from bench.prometheus import find
+from service.edge.certificate import CertificateExpiry
 from service.telemetry.build import BuildInfo
 from service.telemetry.instruments import SupervisorInstruments
 from service.telemetry.metrics import Metrics
@@ -57,6 +58,15 @@ write_model = _models.write_model
 def described() -> Callable[..., dict[str, Any]]:
     """Makes the metadata that export writes of a model."""
     made: Callable[..., dict[str, Any]] = _models.described
+    return made
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as it is given to servers with TLS."""
+    made: Path = (
+        module_at("tests/service/certificates.py").Authority(tmp_path_factory.mktemp("ca")).issue("a").certificate
+    )
     return made
 
 
@@ -133,8 +143,9 @@ def rules(render: Render) -> Callable[[Values], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def every_rule(rules: Callable[[Values], dict[str, Any]]) -> list[dict[str, Any]]:
-    """All rules that there can be, with the fixed and the scaled form of those that have both."""
-    forms = [rules(EVERYTHING), rules(merged(EVERYTHING, {"autoscaling": {"kind": "none"}}))]
+    """All rules that there can be, in each form of those that have several."""
+    scaled = [{"kind": "hpa"}, {"kind": "keda", "keda": {"prometheus": "http://prometheus:9090"}}, {"kind": "none"}]
+    forms = [rules(merged(EVERYTHING, {"autoscaling": one})) for one in scaled]
     return [rule for form in forms for group in form["groups"] for rule in group["rules"]]
 
 
@@ -166,6 +177,7 @@ def told() -> dict[str, set[str]]:
             if not name.endswith("_created"):
                 labels = set(getattr(collector, "_labelnames", ()))
                 series[name] = labels | ({"le"} if name.endswith("_bucket") else set())
+    series |= {family.name: set() for family in CertificateExpiry(None).collect()}
     # Those of the library, which says what there is only when it is asked for all.
     for sample in (sample for family in server.collect() for sample in family.samples):
         series.setdefault(sample.name, set(sample.labels))

@@ -41,7 +41,7 @@ def test_alert(
     test = {
         "interval": "1m",
         "input_series": [
-            {"series": notation(*one.split("{", 1), told), "values": values}
+            {"series": notation(one, told), "values": values}
             for series in case.get("series", ())
             for one, values in series.items()
         ],
@@ -83,6 +83,7 @@ def known(labels: dict[str, str | None]) -> dict[str, str]:
 
 
 def named(rendered: dict[str, Any], alert: str, severity: str) -> dict[str, Any]:
+    rule: dict[str, Any]
     (rule,) = (
         rule
         for group in rendered["groups"]
@@ -92,10 +93,11 @@ def named(rendered: dict[str, Any], alert: str, severity: str) -> dict[str, Any]
     return rule
 
 
-def notation(name: str, braces: str = "}", told: dict[str, set[str]] | None = None) -> str:
+def notation(series: str, told: dict[str, set[str]]) -> str:
     """Writes a series with the labels that go without saying."""
-    own = {label: value for label, value in SERIES.items() if label in (told or {}).get(name, ())}
-    foreign = name.startswith(("kube_", "certmanager_"))
+    name, braces = series.split("{", 1)
+    own = {label: value for label, value in SERIES.items() if label in told.get(name, ())}
+    foreign = name.startswith(("kube_", "keda_", "certmanager_"))
     labels = own if foreign else {**RELEASE, **REPLICA, **own}
     given = dict(part.split("=", 1) for part in braces.rstrip("}").split(",") if part)
     labels |= {label: value.strip('"') for label, value in given.items()}

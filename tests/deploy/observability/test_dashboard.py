@@ -74,6 +74,20 @@ def test_panels_stand_side_by_side_and_none_over_another(dashboard: dict[str, An
     assert len(set(ids)) == len(ids)
 
 
+def test_what_looks_over_the_time_shown_is_asked_once(dashboard: dict[str, Any]) -> None:
+    targets = [target for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    ranging = [target for target in targets if "$__range" in target["expr"]]
+    assert ranging
+    assert all(target["instant"] and not target["range"] for target in ranging)
+
+
+def test_no_replicas_are_shown_as_0_and_in_red(panels: list[dict[str, Any]]) -> None:
+    (replicas,) = (panel for panel in panels if panel["title"] == "Replicas")
+    assert replicas["targets"][0]["expr"].endswith("or vector(0)")
+    steps = replicas["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [(step["value"], step["color"]) for step in steps] == [(None, "red"), (1, "green")]
+
+
 def test_queries_use_the_variables_that_there_are(dashboard: dict[str, Any]) -> None:
     text = json.dumps(dashboard)
     variables = {one["name"] for one in dashboard["templating"]["list"]}
@@ -103,5 +117,5 @@ def test_sidecar_finds_it(render: Callable[..., dict[str, Any]]) -> None:
     config = render({"monitoring": {"dashboard": {"enabled": True, "annotations": annotations}}})["ConfigMap"]
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert config["metadata"]["annotations"] == annotations
-    assert list(config["data"]) == ["pictures-lapis.json"], "files of several releases lie in one folder"
+    assert list(config["data"]) == ["studio-pictures-lapis.json"], "files of several releases lie in one folder"
     assert len(json.dumps(config)) < 500_000, "a ConfigMap holds a megabyte"

@@ -33,13 +33,14 @@ from prometheus_client import start_http_server
 from bench.errors import BenchError
 from bench.prometheus import Prometheus, Sample, Target, find
 from bench.proof.server import lapis_serve
+from service.edge.certificate import CertificateExpiry
 from service.telemetry.metrics import Metrics, QueueSample
 from service.telemetry.nvml import GpuCollector
 
 pytestmark = pytest.mark.slow
 
 PATIENCE = 90.0
-# Told by no replica here: of GPUs, of engines that break, and of what the timing of a batch decides.
+# Told by no replica here: of GPUs, of engines that break, of certificates, and of what the timing of a batch decides.
 FED = {
     "lapis_gpu_utilization_ratio",
     "lapis_gpu_memory_used_bytes",
@@ -49,9 +50,21 @@ FED = {
     "lapis_engine_failures_total",
     "lapis_engine_rebuilds_total",
     "lapis_replanned_batches_total",
+    "lapis_tls_certificate_expiry_timestamp_seconds",
 }
-# Of kube-state-metrics and cert-manager, as those wrote it.
+# Of kube-state-metrics, KEDA and cert-manager, as those write it.
 CLUSTER = """\
+kube_deployment_spec_replicas{namespace="studio",deployment="pictures-lapis"} 3
+kube_deployment_status_replicas{namespace="studio",deployment="pictures-lapis"} 3
+kube_deployment_status_replicas_available{namespace="studio",deployment="pictures-lapis"} 2
+kube_deployment_status_replicas_updated{namespace="studio",deployment="pictures-lapis"} 3
+kube_deployment_status_condition{namespace="studio",deployment="pictures-lapis",reason="NewReplicaSetAvailable",condition="Progressing",status="true"} 1
+kube_deployment_status_condition{namespace="studio",deployment="pictures-lapis",reason="NewReplicaSetAvailable",condition="Progressing",status="false"} 0
+kube_horizontalpodautoscaler_status_desired_replicas{namespace="studio",horizontalpodautoscaler="pictures-lapis"} 3
+kube_horizontalpodautoscaler_spec_max_replicas{namespace="studio",horizontalpodautoscaler="pictures-lapis"} 10
+kube_horizontalpodautoscaler_status_condition{namespace="studio",horizontalpodautoscaler="keda-hpa-pictures-lapis",condition="ScalingActive",status="false"} 0
+keda_scaled_object_errors_total{namespace="studio",scaledObject="pictures-lapis"} 2
+keda_scaler_detail_errors_total{namespace="studio",scaledObject="pictures-lapis",scaler="prometheusScaler",triggerIndex="0",metric="s0-prometheus",type="scaledobject"} 2
 kube_horizontalpodautoscaler_status_condition{namespace="studio",horizontalpodautoscaler="pictures-lapis",condition="ScalingActive",status="true"} 1
 kube_horizontalpodautoscaler_status_condition{namespace="studio",horizontalpodautoscaler="pictures-lapis",condition="ScalingActive",status="false"} 0
 certmanager_certificate_renewal_timestamp_seconds{name="pictures-lapis-tls",namespace="studio",issuer_name="ca"} 1.8e9
@@ -64,11 +77,17 @@ def labels(pod: str, track: str = "stable") -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def fed(driver: ModuleType, certificate: Path) -> Iterator[str]:
+    with replica_with_a_gpu(driver, certificate) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def prometheus(
     tmp_path_factory: pytest.TempPathFactory,
     write_model: Callable[..., Path],
     described: Callable[..., dict[str, Any]],
-    driver: ModuleType,
+    fed: str,
     every_rule: list[dict[str, Any]],
 ) -> Iterator[Prometheus]:
     """Scrapes the servers while they are busy with a little of everything."""
@@ -81,7 +100,7 @@ def prometheus(
     with ExitStack() as running:
         stable = running.enter_context(lapis_serve(models, STABLE))
         canary = running.enter_context(lapis_serve(canary_models(folder / "canary", write_model), CANARY))
-        fed, cluster = running.enter_context(replica_with_a_gpu(driver)), running.enter_context(exposition(CLUSTER))
+        cluster = running.enter_context(exposition(CLUSTER))
         targets = [
             Target(stable.http, labels("stable")),
             Target(canary.http, labels("canary", "canary")),
@@ -123,9 +142,10 @@ def unique(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def replica_with_a_gpu(driver: ModuleType) -> Iterator[str]:
-    """Serves what a replica tells whose GPU breaks now and then: the service's own instruments, a driver made up."""
+def replica_with_a_gpu(driver: ModuleType, certificate: Path) -> Iterator[str]:
+    """Serves what one with TLS tells whose GPU breaks now and then: the service's own instruments, a driver made up."""
     metrics = Metrics()
+    metrics.registry.register(CertificateExpiry(certificate))
     metrics.registry.register(GpuCollector([driver.A], nvml=driver.Driver()))
     model = metrics.model("m", 1)
     model.loaded("CUDAExecutionProvider", lambda: QueueSample(0, 0, 0, 0))

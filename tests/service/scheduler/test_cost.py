@@ -17,6 +17,12 @@ def test_line_tells_the_cost_of_sizes_that_never_ran() -> None:
     assert costs.seconds(8) == 1.8
 
 
+def test_best_size_of_a_run_is_the_one_in_which_a_row_takes_least() -> None:
+    costs = CostModel({1: 1.1, 4: 1.4, 8: 3.2})
+    assert costs.best((1, 4, 8)) == pytest.approx(0.35)
+    assert costs.best((1,)) == pytest.approx(1.1)
+
+
 def test_single_size_is_taken_as_proportional() -> None:
     costs = CostModel({2: 3.0})
     assert (costs.base, costs.per_row, costs.seconds(4)) == (0.0, 1.5, 6.0)

@@ -94,6 +94,8 @@ class Seen:
 
     def learned(self, costs: CostModel) -> None: ...
 
+    def worked(self, seconds: float) -> None: ...
+
 
 class Model:
     """One model's door, queue and engine."""

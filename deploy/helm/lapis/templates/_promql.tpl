@@ -1,9 +1,9 @@
 {{/*
 The PromQL behind scaling.
 
-Busy lanes alone never tell of more than that all are busy. So the work of what was refused for want of room counts as
-well, at what a picture costs just then: the measure has no ceiling, and ten times the load asks for ten times the
-replicas at once.
+Busy lanes tell neither that there is more to do than can be done, nor that fuller batches would do it: a GPU that runs
+one picture at a time looks full. So what counts is the work, at what a picture costs in the best batches: what was done,
+and what there was no room for. The measure has no ceiling, and ten times the load asks for ten times the replicas.
 */}}
 
 {{- define "lapis.promql.release" -}}
@@ -19,15 +19,11 @@ namespace={{ .Release.Namespace | quote }},job={{ include "lapis.fullname" . | q
 {{- define "lapis.promql.busy" -}}
 {{- $release := include "lapis.promql.release" . -}}
 {{- $window := include "lapis.promql.window" . -}}
-{{- $busy := printf "sum by (model, version) (rate(lapis_engine_busy_seconds_total{%s}[%s]))" $release $window -}}
-{{- $refused := printf "sum by (model, version) (rate(lapis_refused_requests_total{%s,reason=~\"QUEUE_FULL|DEADLINE_UNREACHABLE\"}[%s]))" $release $window -}}
-{{- $rows := printf "sum by (model, version) (rate(lapis_batch_size_sum{%s}[%s]))" $release $window -}}
-sum(
-  {{ $busy }}
-  * (1 + {{ $refused }} / ({{ $rows }} > 0))
-  or {{ $busy }}
+(
+  sum(rate(lapis_engine_work_seconds_total{ {{- $release }}}[{{ $window }}]))
+  + sum(rate(lapis_unmet_work_seconds_total{ {{- $release }}}[{{ $window }}]))
 )
-/ scalar(avg(lapis_engine_lanes{ {{- $release -}} } > 0))
+/ avg(lapis_engine_lanes{ {{- $release }}} > 0)
 {{- end -}}
 
 {{/* Seconds that 95 of 100 requests wait for the engine at most; 0 while there are none, and nothing where nobody is. */}}

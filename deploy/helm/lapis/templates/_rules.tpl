@@ -12,23 +12,42 @@ ours: DATA_LOSS|INTERNAL|UNAVAILABLE|UNKNOWN
 tried: OK|DATA_LOSS|INTERNAL|UNAVAILABLE|UNKNOWN|RESOURCE_EXHAUSTED|DEADLINE_EXCEEDED
 overload: OVERLOADED|QUEUE_FULL|DEADLINE_UNREACHABLE
 availability: {{ $rules.availability | toString | quote }}
-errorBudget: {{ subf 1.0 $rules.availability | toString | quote }}
+errorBudget: {{ subf 1.0 (float64 $rules.availability) | toString | quote }}
 latencySeconds: {{ $rules.latencySeconds | toString | quote }}
-queueSeconds: {{ .Values.autoscaling.queue.target | default (divf $rules.latencySeconds 2.0) | toString | quote }}
+queueSeconds: {{ float64 .Values.autoscaling.queue.target | default (divf (float64 $rules.latencySeconds) 2.0) | toString | quote }}
 startupSeconds: {{ max 300 (.Values.rollout.startupSeconds | int) }}
 provider: {{ .Values.accelerator.tensorrt.enabled | ternary "TensorrtExecutionProvider" "CUDAExecutionProvider|TensorrtExecutionProvider" }}
 isGpu: {{ ne .Values.accelerator.kind "cpu" }}
 isCanary: {{ .Values.canary.enabled }}
+tracks: stable{{ and .Values.canary.enabled (gt (int .Values.canary.replicas) 0) | ternary "|canary" "" }}
+deployments: {{ include "lapis.rules.deployments" . | quote }}
 isScaled: {{ ne .Values.autoscaling.kind "none" }}
+isKeda: {{ eq .Values.autoscaling.kind "keda" }}
 autoscaler: {{ eq .Values.autoscaling.kind "keda" | ternary "keda-hpa-" "" }}{{ include "lapis.fullname" . }}
+{{- /* How long KEDA's errors are counted, at least four of its looks, and how many looks half of that time has. */}}
+{{- $seconds := max 300 (mul 4 (int .Values.autoscaling.keda.pollingInterval)) }}
+kedaSeconds: {{ $seconds }}
+kedaErrors: {{ divf $seconds (mul 2 (int .Values.autoscaling.keda.pollingInterval)) | toString | quote }}
+fallbackReplicas: {{ .Values.autoscaling.keda.fallbackReplicas | int }}
 maxReplicas: {{ .Values.autoscaling.maxReplicas | int }}
-busyTarget: {{ .Values.autoscaling.busy.target | default 0.7 | toString | quote }}
+busyTarget: {{ float64 .Values.autoscaling.busy.target | default 0.7 | toString | quote }}
+isTls: {{ .Values.tls.enabled }}
 certificate: {{ and .Values.tls.enabled .Values.tls.certManager.enabled | ternary (printf "%s-tls" (include "lapis.fullname" .)) "" | quote }}
 bounds:
   {{- include "lapis.rules.bounds" (dict "root" . "track" "stable") | nindent 2 }}
   {{- if .Values.canary.enabled }}
   {{- include "lapis.rules.bounds" (dict "root" . "track" "canary") | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/* The Deployments of the release, as a pattern; empty where KServe names them by a model that is not known here. */}}
+{{- define "lapis.rules.deployments" -}}
+{{- $full := include "lapis.fullname" . -}}
+{{- if eq .Values.kserve.kind "inferenceService" -}}
+{{ $full }}-predictor
+{{- else if eq .Values.kserve.kind "none" -}}
+{{ $full }}{{ .Values.canary.enabled | ternary (printf "|%s-canary" $full) "" }}
+{{- end -}}
 {{- end -}}
 
 {{/* What a replica of a track holds at most; each of several workers has the bounds for itself. */}}
