@@ -10,6 +10,7 @@ ENV PATH=/opt/lapis/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     ORT_DISABLE_TELEMETRY=1 \
+    HOME=/tmp \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     LD_LIBRARY_PATH=/usr/local/nvidia/lib64
@@ -28,7 +29,9 @@ RUN touch README.md \
     && pip uninstall --yes lapis lapis-client \
     && rm -rf build protos/build
 COPY . .
+# The shells that KubeRay starts nodes through are login shells up to 1.3, which know no other path than this.
 RUN pip install --no-cache-dir --no-deps ./protos . \
-    && rm -rf build protos/build
+    && rm -rf build protos/build \
+    && ln -s /opt/lapis/bin/ray /opt/lapis/bin/lapis-bulk /opt/lapis/bin/lapis-models /usr/local/bin/
 WORKDIR /tmp
 USER 65532:65532

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import shutil
@@ -21,15 +22,18 @@ FOLDER = ROOT / "deploy" / "ray"
 VARIANTS = ["gpu", "cpu"]
 
 
-@pytest.fixture(params=VARIANTS)
-def job(request: pytest.FixtureRequest) -> dict[str, Any]:
-    if request.param == "gpu":
-        return yaml.safe_load((FOLDER / "gpu" / "rayjob.yaml").read_text(encoding="utf-8"))
+def kustomized(variant: str) -> list[dict[str, Any]]:
     if not (kubectl := shutil.which("kubectl")):
         pytest.skip("kubectl is not installed: make chart puts it into the environment")
-    done = subprocess.run([kubectl, "kustomize", FOLDER / request.param], capture_output=True, text=True, check=False)
+    done = subprocess.run([kubectl, "kustomize", FOLDER / variant], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return yaml.safe_load(done.stdout)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(params=VARIANTS)
+def job(request: pytest.FixtureRequest) -> dict[str, Any]:
+    (found,) = [one for one in kustomized(request.param) if one["kind"] == "RayJob"]
+    return found
 
 
 def pods(job: dict[str, Any]) -> list[dict[str, Any]]:
@@ -41,6 +45,7 @@ def test_entrypoint_is_a_command_that_the_settings_accept(job: dict[str, Any]) -
     command, *arguments = shlex.split(job["spec"]["entrypoint"])
     assert command == "lapis-bulk"
     settings = read(command, BulkSettings, arguments)
+    assert settings.tolerate_failures  # else one broken picture begins the job anew on another cluster
     assert settings.input.startswith("s3://")
     assert str(settings.models) == "/models"
 
@@ -52,6 +57,36 @@ def test_an_actor_fits_on_a_worker(job: dict[str, Any]) -> None:
     resources = group["template"]["spec"]["containers"][0]["resources"]
     assert settings.cpus <= float(resources["requests"]["cpu"])
     assert resources["limits"].get("nvidia.com/gpu", 0) == (0 if settings.devices == "cpu" else settings.gpus)
+
+
+def test_nodes_come_for_as_many_actors_as_are_asked_for(job: dict[str, Any]) -> None:
+    """By themselves there are as many as fit on the nodes that are there at the start."""
+    _, *arguments = shlex.split(job["spec"]["entrypoint"])
+    settings = read("lapis-bulk", BulkSettings, arguments)
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert settings.actors == group["maxReplicas"]
+    assert settings.devices != "auto"  # a GPU's node may not be there yet
+
+
+def test_image_has_what_kuberay_asks_nodes_for() -> None:
+    """Probes and jobs go by the dashboard, which is more than Ray Data brings; its shells know the usual path alone."""
+    assert importlib.import_module("ray.dashboard.optional_deps")
+    dockerfile = (FOLDER / "bulk.Dockerfile").read_text(encoding="utf-8")
+    (linked,) = re.findall(r"ln -s (.+) /usr/local/bin/", dockerfile)
+    assert {Path(one).name for one in linked.split()} >= {"ray", "lapis-bulk", "lapis-models"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_none_but_nodes_and_the_operator_reach_ray(variant: str) -> None:
+    objects = {one["kind"]: one for one in kustomized(variant)}
+    spec = objects["NetworkPolicy"]["spec"]
+    chosen = spec["podSelector"]["matchLabels"].items()
+    cluster = objects["RayJob"]["spec"]["rayClusterSpec"]
+    groups = (cluster["headGroupSpec"], *cluster["workerGroupSpecs"])
+    assert all(chosen <= group["template"]["metadata"]["labels"].items() for group in groups)
+    among, operator = spec["ingress"]
+    assert [peer["podSelector"]["matchLabels"].items() for peer in among["from"]] == [chosen]
+    assert [port["port"] for port in operator["ports"]] == [8265]
 
 
 def test_nodes_run_the_ray_that_is_tested() -> None:

@@ -40,7 +40,11 @@ case ${1:-} in
         left=$((left - 1))
       done
     done
-    upload
+    # The last checkpoint is on this disk alone, which goes with the pod: there is time until the kubelet ends it.
+    until upload; do
+      echo "not everything was copied; trying again" >&2
+      sleep 5
+    done
     ;;
   *)
     echo "usage: synchronise.sh fetch|upload" >&2

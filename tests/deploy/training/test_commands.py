@@ -181,6 +181,27 @@ def test_a_bucket_gets_whole_checkpoints_and_gives_them_back(start: Start, tmp_p
     assert (elsewhere / "latest" / "config.json").read_text() == "{}"
 
 
+def test_upload_tries_until_the_last_checkpoint_is_in_the_bucket(start: Start, tmp_path: Path) -> None:
+    """The bucket cannot be had when the training ends, and comes back a little later."""
+    tools, away, run = tmp_path / "bin", tmp_path / "away", tmp_path / "run"
+    tools.mkdir()
+    away.touch()
+    script = f'[ ! -e "{away}" ] || exit 1\necho "$@" >> "{tmp_path}/asked"\ncat > /dev/null\n'
+    (tools / "rclone").write_text(f"#!/bin/sh\n{script}")
+    (tools / "rclone").chmod(0o755)
+    (tools / "sleep").write_text(f'#!/bin/sh\n[ "$1" = 1 ] || rm -f "{away}"\n')  # the wait after a try that failed
+    (tools / "sleep").chmod(0o755)
+    checkpoint(run, "step-00000001")
+    path = f"{tools}:{os.environ['PATH']}"
+    upload = start(["sh", str(SYNCHRONISE), "upload"], RUN=run, BUCKET="b:r", EVERY=1000000, PATH=path)
+    assert upload.stdout is not None
+    while "trying again in" not in upload.stdout.readline():
+        assert upload.poll() is None
+    upload.terminate()
+    assert upload.wait(timeout=60) == 0
+    assert "copy" in (tmp_path / "asked").read_text()
+
+
 def until_listens(address: str) -> None:
     host, port = address.split(":")
     while True:
