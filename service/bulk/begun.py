@@ -7,14 +7,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from service.bulk.errors import BulkError
+from service.bulk.storage import Storage, Unusable
 
 if TYPE_CHECKING:
     from service.bulk.settings import BulkSettings
-    from service.bulk.storage import Storage
     from service.models.repository import ModelFile
 
 FILE = ".lapis-bulk.json"
-_DECISIVE = ("input", "fit", "size", "format", "quality", "seed")
+_DECISIVE = ("fit", "size", "format", "quality", "seed")
 
 
 def describe(settings: BulkSettings, model: ModelFile) -> dict[str, Any]:
@@ -22,20 +22,45 @@ def describe(settings: BulkSettings, model: ModelFile) -> dict[str, Any]:
     with model.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     chosen = {name: getattr(settings, name) for name in _DECISIVE}
-    return {"model": model.name, "version": model.version, "sha256": digest, **chosen}
+    place = Storage(settings.input).absolute
+    return {"model": model.name, "version": model.version, "sha256": digest, "input": place, **chosen}
 
 
-def begin(output: Storage, description: dict[str, Any]) -> None:
-    """Leave the description at the output; raises BulkError where another run's is there."""
-    text = json.dumps(description, indent=2) + "\n"
+def is_continued(output: Storage, description: dict[str, Any], output_there: str) -> bool:
+    """Return whether an earlier run of the same is to be gone on with.
+
+    `output_there` names one of the outputs that count as done; empty where there is none. Raises BulkError where they
+    are another run's, or nobody's.
+    """
     try:
         earlier = json.loads(output.read(FILE))
     except FileNotFoundError:
-        output.write(FILE, text.encode())
-        return
-    except ValueError as error:
-        raise BulkError(f"{output.place}/{FILE} is damaged; remove it, or give another --output") from error
+        if output_there:
+            raise BulkError(
+                f"{output.place}/{output_there} is there, but no {FILE} that says what it was made with; "
+                "move such files away, or give another --output"
+            ) from None
+        return False
+    except Unusable as error:
+        raise BulkError(f"{output.place}/{FILE}: {error}") from error
+    except ValueError:
+        earlier = None
+    if not isinstance(earlier, dict):
+        raise BulkError(f"{output.place}/{FILE} is damaged; remove what is in {output.place}, or give another --output")
+    _compare(output, {**earlier, "input": Storage(str(earlier.get("input"))).absolute}, description)
+    return True
+
+
+def _compare(output: Storage, earlier: dict[str, Any], description: dict[str, Any]) -> None:
     differing = [name for name, value in description.items() if earlier.get(name) != value]
     if differing:
         changes = ", ".join(f"{name} {earlier.get(name)!r}, now {description[name]!r}" for name in differing)
         raise BulkError(f"{output.place} was begun by another run ({changes}); give another --output")
+
+
+def leave(output: Storage, description: dict[str, Any]) -> None:
+    """Write the description, before the first output; raises BulkError where it cannot be written."""
+    try:
+        output.write(FILE, (json.dumps(description, indent=2) + "\n").encode())
+    except Unusable as error:
+        raise BulkError(f"{output.place}/{FILE}: {error}") from error

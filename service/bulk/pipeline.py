@@ -111,13 +111,22 @@ class Pipeline:
 def choose(settings: ServeSettings, model: str, version: str) -> ModelFile:
     """Return the file of a version, by number or label, the highest where none is named; raises StartupError."""
     contents = scan(settings.models)
-    registry = Registry(contents.files.values(), model)
+    registry = Registry(contents.files.values())
+    _check_named(settings, registry.names, model)
     for name, labels in contents.labels.items():
         registry.relabel(name, labels)
     try:
         return registry.find(model, version).file
     except ServiceError as error:
         raise StartupError(f"{settings.models}: {error}") from error
+
+
+def _check_named(settings: ServeSettings, names: tuple[str, ...], model: str) -> None:
+    known = ", ".join(names)
+    if model and model not in names:
+        raise StartupError(f"--model {model}: there is no such model; {settings.models} has {known}")
+    if not model and len(names) > 1:
+        raise StartupError(f"--model: required, as {settings.models} has several models: {known}")
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -14,7 +14,7 @@ class BulkSettings(CommandSettings):
     """Translates all pictures of a folder, of a bucket or of WebDataset shards on a Ray cluster.
 
     The same command started again goes on where it ended. Exit code 0: all translated; 1: some failed; 2: wrong usage,
-    or it could not go on; 130: interrupted.
+    or it could not go on; 130: interrupted; 143: terminated.
     """
 
     model_config = SettingsConfigDict(env_prefix="LAPIS_BULK_")
@@ -28,7 +28,12 @@ class BulkSettings(CommandSettings):
         "becomes a shard of the same name"
     )
     failures: Path = Field(
-        Path("failures.jsonl"), description="file that gets the name of each picture that failed, and why; one a line"
+        Path("failures.jsonl"),
+        description="file that gets the name of each picture that failed, and why, one a line; those that failed in a "
+        "shard of an earlier run among them",
+    )
+    tolerate_failures: bool = Field(
+        False, description="exit with 0 where pictures failed, too, for job systems that begin a failed job anew"
     )
 
     models: Path = Field(
@@ -71,6 +76,14 @@ class BulkSettings(CommandSettings):
     max_picture_bytes: PositiveInt = Field(32 * 2**20, description="largest picture file accepted, in bytes")
     max_picture_pixels: PositiveInt = Field(33_554_432, description="most pixels of a picture accepted")
     report_every: NonNegativeFloat = Field(10.0, description="seconds between lines of progress; 0: none")
+
+    @model_validator(mode="after")
+    def _places_are_named(self) -> BulkSettings:
+        if not self.input.strip():
+            raise ValueError("the input is empty; name a folder, or a URL such as s3://bucket/prefix")
+        if not self.output.strip():
+            raise ValueError("--output is empty; name a folder, or a URL such as s3://bucket/prefix")
+        return self
 
     @model_validator(mode="after")
     def _quality_is_of_a_format_that_has_one(self) -> BulkSettings:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit
 
 from lapis.command import run
 
 from service.delivery import credentials
 from service.delivery.artifact import Artifact
+from service.delivery.ending import Ending
 from service.delivery.errors import DeliveryError, GaveUp, Refused
 from service.delivery.fetch import Wanted, fetch
 from service.delivery.folder import Folder
@@ -20,21 +19,26 @@ from service.delivery.reference import SCHEME, Reference
 from service.delivery.registry import Registry
 from service.delivery.settings import Fetch, ModelsSettings, Push
 from service.delivery.store import SCHEMES, Bucket, StoreAccess
-from service.delivery.transport import Transport
+from service.delivery.transport import Transport, split
 from service.delivery.web import WebFile
 from service.telemetry import logs
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from service.delivery.offer import Source
 
 
 def main() -> NoReturn:
     """Run the command."""
-    # The first process of a container is not ended by the signal itself; and what is half done is to be taken away.
-    signal.signal(signal.SIGTERM, _end)
-    run("lapis-models", ModelsSettings, deliver, errors=(DeliveryError,))
+    ending = Ending()
+    try:
+        run("lapis-models", ModelsSettings, deliver, errors=(DeliveryError,))
+    except BaseException as error:
+        is_done = isinstance(error, SystemExit) and not error.code
+        if is_done or not ending.code:
+            raise
+        if ending.by_user:
+            print("lapis-models: interrupted; run the same command again", file=sys.stderr)
+        sys.exit(ending.code)
 
 
 def deliver(settings: ModelsSettings) -> int:
@@ -62,7 +66,7 @@ def _deliver(settings: ModelsSettings) -> None:
 
 def source(asked: Fetch) -> Source:
     """Return where the URL leads; raises Refused."""
-    scheme = urlsplit(asked.url).scheme
+    scheme = split(asked.url).scheme
     if scheme in SCHEMES:
         return Bucket(asked.url, StoreAccess(asked.endpoint, asked.anonymous, asked.ca_certificate))
     if scheme in {"http", "https"}:
@@ -78,7 +82,7 @@ def source(asked: Fetch) -> Source:
 
 def _wanted(asked: Fetch) -> Wanted:
     sha256 = asked.sha256
-    if urlsplit(asked.url).scheme == SCHEME:
+    if split(asked.url).scheme == SCHEME:
         named = Reference.parse(asked.url).sha256
         if named and sha256 and named != sha256:
             raise Refused(f"{asked.url}: names another digest than --sha256 {sha256}")
@@ -92,10 +96,6 @@ def _registry(reference: Reference, asked: Fetch | Push) -> Registry:
     else:
         known = credentials.find(reference, asked.registry_config)
     return Registry(reference, Transport.open(asked.ca_certificate), known, asked.plain_http)
-
-
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import requests
 
 from service.delivery.errors import Refused
-from service.delivery.transport import failure, shown, small_body
+from service.delivery.transport import failure, shown, small_body, split
 
 if TYPE_CHECKING:
     from service.delivery.credentials import Credentials
@@ -45,7 +44,7 @@ def answer(response: requests.Response, credentials: Credentials, transport: Tra
 
 def _token(asked: dict[str, str], credentials: Credentials, transport: Transport) -> str:
     realm = asked["realm"]
-    if urlsplit(realm).scheme not in {"http", "https"}:
+    if split(realm).scheme not in {"http", "https"}:
         raise Refused(f"{realm}: the registry sends us there for a token")
     wanted = {name: asked[name] for name in ("service", "scope") if asked.get(name)}
     if credentials.identity_token:

@@ -149,7 +149,7 @@ def _receive_part(part: Part, wanted: Wanted, staging: Staging, patience: Patien
     where = wanted.shown
     if part.size is not None and part.size > wanted.max_bytes:
         raise Refused(f"{where}: {part.size:,} bytes; --max-bytes allows {wanted.max_bytes:,}")
-    stream = _Watched(patience.stream(part.read), part)
+    stream = _Watched(patience.stream(part.read), part, wanted)
     if part.form == "file":
         staging.receive(part.path, stream)
     else:
@@ -184,6 +184,7 @@ class _Watched:
 
     chunks: Iterator[bytes]
     part: Part
+    wanted: Wanted
     count: int = 0
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
@@ -193,6 +194,8 @@ class _Watched:
         log.info("fetching", file=name, bytes=self.part.size)
         for chunk in self.chunks:
             self.count += len(chunk)
+            if self.count > self.wanted.max_bytes:
+                raise Refused(f"{self.wanted.shown}: more than the {self.wanted.max_bytes:,} bytes of --max-bytes")
             self._digest.update(chunk)
             yield chunk
             if time.monotonic() - told >= _BETWEEN_PROGRESS:

@@ -43,11 +43,11 @@ class Place:
         return f"{self.name}/{self.version}"
 
 
-def safe_parts(path: str) -> tuple[str, ...]:
-    """Return the parts of a path inside something that was fetched; raises Refused where it would lead out of it."""
+def safe_parts(path: str, where: str) -> tuple[str, ...]:
+    """Return the parts of a path inside what is fetched from `where`; raises Refused where it would lead out of it."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
-        raise Refused(f"{path!r} leads out of the folder that it is to be put in")
+        raise Refused(f"{where}: {path!r} leads out of the folder that it is to be put in")
     return pure.parts
 
 

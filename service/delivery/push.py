@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.delivery.errors import Refused
-from service.delivery.folder import Folder
+from service.delivery.folder import Folder, told
 from service.delivery.image import image_of
 from service.delivery.layer import Layer
 from service.delivery.layout import select
@@ -52,7 +52,9 @@ def _write(patience: Patience, write: Callable[..., None], *arguments: object) -
 
 def _files(folder: Path, place: Place | None) -> dict[tuple[str, ...], Path]:
     """Return the files by their paths in the repository, all seen to be sound; raises Refused."""
-    if not folder.is_dir():
+    with told():
+        is_there = folder.is_dir()
+    if not is_there:
         raise Refused(f"{folder}: no such folder; expected one with NAME/VERSION/{MODEL_FILE}")
     parts = [part.path for part in Folder(folder.resolve().as_uri()).offer().parts]
     files = {inner: _path(path) for path, inner in select(parts, str(folder), place).items()}
@@ -85,9 +87,16 @@ def _annotations(files: Mapping[tuple[str, ...], Path]) -> dict[str, str]:
 
 def _summary(path: Path) -> dict[str, Any]:
     text = describe(path, str(path))
-    try:
-        told = json.loads(text) if text else {}
-    except ValueError as error:
-        raise Refused(f"{path}: its metadata are no JSON: {error}") from error
+    about = _metadata(text, path) if text else {}
     kept = ("input", "output", "precision", "statistics", "noise", "validation", "data", "source")
-    return {"sha256": sha256_of(path)} | {key: told[key] for key in kept if told.get(key)}
+    return {"sha256": sha256_of(path)} | {key: about[key] for key in kept if about.get(key)}
+
+
+def _metadata(text: str, path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{path}: its metadata are no JSON: {error}") from error
+    if not isinstance(about, dict):
+        raise Refused(f"{path}: its metadata are JSON, but no object; expected what lapis-export writes")
+    return about

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from service.delivery.errors import Refused
+from service.delivery.transport import split
 
 SCHEME = "oci"
 
@@ -31,6 +32,7 @@ class Reference:
     @classmethod
     def parse(cls, url: str) -> Reference:
         """Return what the URL names; raises Refused."""
+        split(url)
         match = _FORM.fullmatch(url)
         if not match:
             raise Refused(f"{url}: expected oci://REGISTRY/REPOSITORY:TAG, or @sha256:… (small letters in REPOSITORY)")

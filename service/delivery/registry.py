@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from service.delivery.challenge import Authorization, answer
 from service.delivery.credentials import Credentials
 from service.delivery.errors import Refused
-from service.delivery.transport import body, failure, small_body
+from service.delivery.transport import body, failure, small_body, split
 
 if TYPE_CHECKING:
     import io
@@ -87,8 +87,9 @@ class Registry:
         begun.close()
         if begun.status_code != 202 or "Location" not in begun.headers:
             raise self._failure(begun)
-        location = urljoin(begun.url, begun.headers["Location"])
-        target = f"{location}{'&' if urlsplit(location).query else '?'}digest=sha256:{sha256}"
+        there = split(begun.headers["Location"])
+        location = urljoin(begun.url, there.geturl())
+        target = f"{location}{'&' if there.query else '?'}digest=sha256:{sha256}"
         response = self._send("PUT", target, {"Content-Type": "application/octet-stream"}, opened)
         response.close()
         if response.status_code not in {201, 204}:

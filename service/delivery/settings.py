@@ -9,6 +9,7 @@ from lapis.command import CommandSettings
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, CliSubCommand, SettingsConfigDict
 
+from service.delivery.endpoint import EXPECTED, is_endpoint
 from service.delivery.layout import Place
 
 GIB = 1 << 30
@@ -96,6 +97,13 @@ class Fetch(_Delivery):
     @classmethod
     def _bare(cls, sha256: str) -> str:
         return sha256.removeprefix("sha256:").lower()
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, endpoint: str) -> str:
+        if endpoint and not is_endpoint(endpoint):
+            raise ValueError(f"must be {EXPECTED}")
+        return endpoint
 
 
 class Push(_Delivery):

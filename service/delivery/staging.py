@@ -86,7 +86,9 @@ def staged(output: Path, max_bytes: int) -> Iterator[Staging]:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise Refused(f"{error.filename or output}: {error.strerror or error}") from error
+        # Of what is moved, where to: where it comes from is gone by the time that this is read.
+        where = error.filename2 or error.filename or output
+        raise Refused(f"{where}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

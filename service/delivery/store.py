@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import certifi
 import obstore
-from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from service.delivery.errors import Refused, Transient
+from service.delivery.endpoint import EXPECTED, is_endpoint
+from service.delivery.errors import Refused
+from service.delivery.interruptible import interruptibly, one_by_one
 from service.delivery.layout import SUMS_FILE, may_belong, safe_parts
-from service.delivery.offer import Offer, Part, form_of
-from service.delivery.transport import shown
+from service.delivery.offer import Form, Offer, Part, form_of
+from service.delivery.store_errors import told
+from service.delivery.transport import shown, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,10 +30,15 @@ if TYPE_CHECKING:
 
     Store = S3Store | GCSStore | AzureStore
 
-_CREDENTIALS = "; credentials are read from the variables AWS_…, GOOGLE_… or AZURE_…, or the machine's own identity"
-_PASSING = re.compile(r"error sending request|status code: (408|429|50[0234])")
 SCHEMES = ("s3", "gs", "az")
 
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
+# Where the library looks for an address if none is given.
+_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
 _CHUNK = 4 << 20
 # The library tries again by itself, within this time; what breaks off in the middle is taken up again by us.
 _RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=30)}
@@ -55,37 +62,37 @@ class Bucket:
 
     def __post_init__(self) -> None:
         """Open the store; raises Refused."""
-        parts = urlsplit(self.url)
+        parts = split(self.url)
         self._shown = shown(self.url)
         self._path = unquote(parts.path).strip("/")
-        if not parts.netloc:
+        if not _BUCKET.fullmatch(parts.netloc):
             raise Refused(f"{self._shown}: names no bucket; expected {parts.scheme}://BUCKET/FOLDER")
-        with self._told():
+        if not self.access.endpoint:
+            _check_variables(parts.scheme)
+        with told(self._shown):
             self._store = _open(parts.scheme, parts.netloc, self.access)
 
     def offer(self) -> Offer:
         """Return the file that the URL names, by its ending, or else everything of a repository below it."""
-        with self._told():
+        with told(self._shown):
             form = form_of(self._path)
             if form:
-                meta = obstore.head(self._store, self._path)
-                return Offer(
-                    _identity([meta]), [Part(safe_parts(meta["path"]), form, self._reader(meta), meta["size"])]
-                )
+                meta = interruptibly(lambda: obstore.head(self._store, self._path))
+                return Offer(_identity([meta]), [self._part(meta, form)])
             return self._folder()
 
     def _folder(self) -> Offer:
-        found = [meta for page in obstore.list(self._store, prefix=self._path or None) for meta in page]
+        found = [meta for page in one_by_one(obstore.list(self._store, prefix=self._path or None)) for meta in page]
         files = sorted((meta for meta in found if meta["path"]), key=lambda meta: meta["path"])
         if not files:
             raise Refused(f"{self._shown}: there is nothing")
-        parts = {meta["path"]: self._part(meta) for meta in files if may_belong(safe_parts(meta["path"]))}
+        parts = [self._part(meta) for meta in files if may_belong((meta["path"].rpartition("/")[2],))]
         sums_path = f"{self._path}/{SUMS_FILE}".lstrip("/")
         sums = next((self._part(meta) for meta in files if meta["path"] == sums_path), None)
-        return Offer(_identity(files), list(parts.values()), folder=True, sums=sums)
+        return Offer(_identity(files), parts, folder=True, sums=sums)
 
-    def _part(self, meta: ObjectMeta) -> Part:
-        return Part(safe_parts(meta["path"]), "file", self._reader(meta), meta["size"])
+    def _part(self, meta: ObjectMeta, form: Form = "file") -> Part:
+        return Part(safe_parts(meta["path"], self._shown), form, self._reader(meta), meta["size"])
 
     def _reader(self, meta: ObjectMeta) -> Any:  # noqa: ANN401 (a function of the offset)
         def read(offset: int) -> Iterator[bytes]:
@@ -94,32 +101,22 @@ class Bucket:
             options: Any = {"range": (offset, meta["size"])} if offset else {}
             if meta["e_tag"]:
                 options["if_match"] = meta["e_tag"]
-            with self._told():
-                found = obstore.get(self._store, meta["path"], options=options)
+            with told(self._shown):
+                found = interruptibly(lambda: obstore.get(self._store, meta["path"], options=options))
             for chunk in self._stream(found):
                 yield bytes(chunk)
 
         return read
 
-    def _stream(self, found: obstore.GetResult) -> Iterator[obstore.Bytes]:
-        with self._told(broken_off=True):
-            yield from found.stream(min_chunk_size=_CHUNK)
+    def _stream(self, found: obstore.GetResult) -> Iterator[bytes]:
+        with told(self._shown, broken_off=True):
+            yield from one_by_one(found.stream(min_chunk_size=_CHUNK))
 
-    @contextlib.contextmanager
-    def _told(self, *, broken_off: bool = False) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise Refused(f"{self._shown}: {_reason(error)}") from error
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            raise Refused(f"{self._shown}: {_reason(error)}{_CREDENTIALS}") from error
-        except GenericError as error:
-            if broken_off or _PASSING.search(str(error)):
-                raise Transient(f"{self._shown}: {_reason(error)}") from error
-            hint = _CREDENTIALS if re.search(r"status code: 40[13]|credential", str(error)) else ""
-            raise Refused(f"{self._shown}: {_reason(error)}{hint}") from error
-        except (BaseError, ValueError) as error:
-            raise Refused(f"{self._shown}: {_reason(error)}") from error
+
+def _check_variables(scheme: str) -> None:
+    for name in _VARIABLES[scheme]:
+        if not is_endpoint(os.environ.get(name) or "http://localhost"):
+            raise Refused(f"the variable {name}: expected {EXPECTED}, not {os.environ[name]!r}")
 
 
 def _open(scheme: str, bucket: str, access: StoreAccess) -> Store:
@@ -146,15 +143,3 @@ def _identity(files: list[ObjectMeta]) -> str:
     """Return what changes when any of the files does."""
     lines = (f"{meta['path']} {meta['size']} {meta['e_tag'] or meta['last_modified'].isoformat()}" for meta in files)
     return sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    """Return what the library says in short: without addresses, times taken, and its own internals."""
-    text = " ".join(str(error).partition("\n\nDebug source")[0].split())
-    status = re.search(r"status code: (\d{3}(?: [A-Z][A-Za-z]*)*)", text)
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    if status:
-        return f"{status[1]} ({code[1]})" if code else status[1]
-    if "error sending request" in text:
-        return f"cannot be reached ({text.partition('HTTP error: ')[2] or text})"
-    return text.removeprefix("Generic ")

@@ -21,7 +21,7 @@ def parse(text: str, where: str) -> dict[tuple[str, ...], str]:
     for number, line in enumerate(text.splitlines(), 1):
         match = _LINE.fullmatch(line.rstrip())
         if match:
-            found[safe_parts(match[2])] = match[1].lower()
+            found[safe_parts(match[2], f"{where}: {SUMS_FILE}, line {number}")] = match[1].lower()
         elif line.strip():
             raise Refused(f"{where}: {SUMS_FILE}, line {number}: expected a SHA-256, two spaces and a path")
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import requests
 import urllib3
@@ -26,8 +27,17 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 def shown(url: str) -> str:
     """Return the URL as it may be written to a log: without what may be secret in it."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    address = re.split(r"[?#]", url, maxsplit=1)[0]
+    return re.sub(r"^([^/]*//)[^/]*@", r"\1", address)
+
+
+def split(url: str) -> SplitResult:
+    """Return the parts of a URL; raises Refused where they cannot be told."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        expected = "a name, or an address such as 192.0.2.1 or [2001:db8::1]"
+        raise Refused(f"{shown(url)}: names no host that can be read; expected {expected}") from error
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,8 @@ def _told(url: str) -> Iterator[None]:
         if isinstance(error, requests.exceptions.RequestException):
             raise Refused(f"{where}: {_cause(error)}") from error
         raise Transient(f"{where}: the connection broke off: {_cause(error)}") from error
+    except ValueError as error:  # of a URL, in the library's depths
+        raise Refused(f"{where}: {_cause(error)}") from error
 
 
 def _hint(error: Exception) -> str:

@@ -13,6 +13,7 @@ import tarfile
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from service.delivery.archive import Entry, read_to_end
 from service.delivery.errors import Refused
 from service.delivery.layout import may_belong, safe_parts
 from service.delivery.staging import Allowance
@@ -38,24 +39,19 @@ def unpack(chunks: Iterator[bytes], form: Form, staging: Staging, where: str) ->
     plain: Any = gzip.GzipFile(fileobj=arriving) if form == "tar.gz" else arriving
     reader: Any = _Bounded(plain, staging.allowance.limit)
     try:
-        with tarfile.open(fileobj=reader, mode="r:", errorlevel=2) as archive:
+        with tarfile.open(fileobj=reader, mode="r:", errorlevel=2, tarinfo=Entry) as archive:
             for count, member in enumerate(archive):
                 if count >= _MOST_ENTRIES:
                     raise Refused(f"{where}: more than {_MOST_ENTRIES:,} entries")
                 _take(archive, member, staging, where)
                 archive.members.clear()  # type: ignore[attr-defined] # it would keep them all
+        read_to_end(reader)
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise Refused(f"{where}: the archive is damaged: {error}") from error
-    # The digest is over all bytes, those after the archive's end too.
-    while arriving.read(_CHUNK):
-        pass
 
 
 def _take(archive: tarfile.TarFile, member: tarfile.TarInfo, staging: Staging, where: str) -> None:
-    try:
-        parts = safe_parts(member.name)
-    except Refused as error:
-        raise Refused(f"{where}: {error}") from error
+    parts = safe_parts(member.name, where)
     if parts and parts[-1].startswith(_WHITEOUT):
         staging.forget(parts[:-1] if parts[-1] == _OPAQUE else (*parts[:-1], parts[-1].removeprefix(_WHITEOUT)))
         return

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from service.delivery.errors import Refused
 from service.delivery.layout import safe_parts
 from service.delivery.offer import Offer, Part, expected_form
-from service.delivery.transport import body, failure, shown
+from service.delivery.transport import body, failure, shown, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +33,12 @@ class WebFile:
 
     def offer(self) -> Offer:
         """Return the one file."""
-        path = unquote(urlsplit(self.url).path)
+        path = unquote(split(self.url).path)
         form = expected_form(path, shown(self.url))
         self._first = response = self._begin()
         length = response.headers.get("Content-Length", "")
-        part = Part(safe_parts(path.lstrip("/")), form, self._read, int(length) if length.isdecimal() else None)
+        parts = safe_parts(path.lstrip("/"), shown(self.url))
+        part = Part(parts, form, self._read, int(length) if length.isdecimal() else None)
         return Offer(f"{self._version} {length}" if self._version else "", [part])
 
     def _begin(self) -> requests.Response:

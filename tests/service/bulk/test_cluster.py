@@ -62,6 +62,11 @@ def begin(command: list[str]) -> subprocess.Popen[str]:
     )
 
 
+def said(errors: str) -> list[str]:
+    """The lines of what was said, but for those of Ray's own log."""
+    return [line for line in errors.splitlines() if ".cc:" not in line]
+
+
 def everything_below(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
 
@@ -100,3 +105,85 @@ def test_same_command_goes_on_where_the_last_was_killed(command: list[str], tmp_
     other = subprocess.run([*command, "--format", "jpeg"], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (other.returncode, other.stdout) == (2, "")
     assert "was begun by another run (format 'png', now 'jpeg')" in other.stderr
+
+
+@pytest.fixture
+def patched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Has the actors run a program before they begin."""
+
+    def patch(program: str) -> None:
+        (tmp_path / "patch").mkdir()
+        (tmp_path / "patch" / "sitecustomize.py").write_text(program)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patch"))
+
+    return patch
+
+
+@pytest.mark.slow
+def test_picture_that_ends_every_actor_ends_the_run(command: list[str], patched: Callable[[str], None]) -> None:
+    patched(
+        "import os\n"
+        "from service.bulk import cluster\n"
+        "cluster.RETRIES = 2\n"
+        "cluster.Worker.work = lambda *_: os._exit(1)\n"
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=HANGS)
+    assert done.returncode == 2
+    (line,) = said(done.stderr)
+    assert line.startswith("lapis-bulk: error: Ray: The actor")
+    assert "What ends its actor is tried 2 times" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("outputs", [0, 3])
+def test_signal_ends_the_run_in_one_line(
+    command: list[str], tmp_path: Path, number: signal.Signals, code: int, outputs: int
+) -> None:
+    process = begin(command)
+    until(lambda: actors(process) and len(written(tmp_path / "out")) >= outputs, process)
+    others = everything_below(process)[:-1]
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=HANGS)
+    assert (process.returncode, said(errors)) == (code, ["interrupted; the same command goes on from here"])
+    _, alive = psutil.wait_procs(others, timeout=HANGS)
+    assert alive == []
+
+
+@pytest.mark.slow
+def test_signal_while_ray_starts_ends_the_run_in_one_line(command: list[str]) -> None:
+    process = begin(command)
+    until(lambda: psutil.Process(process.pid).children(), process)
+    process.terminate()
+    _, errors = process.communicate(timeout=HANGS)
+    assert (process.returncode, said(errors)) == (143, ["interrupted; the same command goes on from here"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--cpus", "4096", "--actors", "1"], "--cpus 4096: an actor does not fit"),
+        (["--seed", "3"], "--seed 3: the model edges2emoji takes none"),
+    ],
+)
+def test_run_that_cannot_begin_says_why_in_one_line(
+    command: list[str], tmp_path: Path, flags: list[str], told: str
+) -> None:
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=False, cwd=ROOT, timeout=HANGS)
+    assert done.returncode == 2
+    (line,) = said(done.stderr)
+    assert line.startswith(f"lapis-bulk: error: {told}")
+    assert not (tmp_path / "out" / ".lapis-bulk.json").exists()
+
+
+@pytest.mark.slow
+def test_home_that_cannot_be_written_is_told_of_in_one_line(command: list[str], tmp_path: Path) -> None:
+    home = tmp_path / "file"
+    home.write_text("no folder")
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "HOME": str(home)}
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("lapis-bulk: error: --ray local: ")
+    assert len(done.stderr.splitlines()) == 1

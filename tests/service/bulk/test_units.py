@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from service.bulk.errors import BulkError
@@ -17,9 +19,39 @@ def test_what_has_an_output_is_done() -> None:
     assert (todo.units, todo.done) == ([Unit(("b.png",))], 1)
 
 
-def test_each_shard_is_a_unit() -> None:
-    todo = plan(["00.tar", "01.tar"], ["00.tar"], ".png", 100)
-    assert todo.units == [Unit(("01.tar",), is_shard=True)]
+def test_each_shard_is_a_unit_however_its_name_is_written() -> None:
+    todo = plan(["00.tar", "01.tar", "02.TAR"], ["00.tar"], ".png", 100)
+    assert todo.units == [Unit(("01.tar",), is_shard=True), Unit(("02.TAR",), is_shard=True)]
+    assert (todo.kind, todo.finished) == ("shards", ["00.tar"])
+
+
+def test_numbers_are_ordered_as_numbers_and_only_digits_are_numbers() -> None:
+    ordered = ["9/2.png", "10/1.png", "10²1.png", "a007.png", "a9.png", "a10.png", "b2.png", f"b{10**30}.png"]
+    (unit,) = plan(reversed(ordered), [], ".png", 100).units
+    assert list(unit.names) == ordered
+
+
+def test_names_take_little_memory() -> None:
+    names = [f"folder/{number:03}/picture-{number}-1-2.png" for number in range(10_000)]
+    tracemalloc.start()
+    try:
+        plan(names, [], ".webp", 256)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most / len(names) < 450
+
+
+def test_what_is_neither_picture_nor_shard_is_counted_by_ending() -> None:
+    names = ["a.png", "b.txt", "x/c.TXT", "d.tar.gz", "v1.2/readme", *(f"{number}.x{number}" for number in range(4))]
+    assert plan(names, [], ".png", 10).left_aside == "; left aside: 2 .txt, 1 .tar.gz, 1 .x0, 1 .x1, 1 .x2, 2 others"
+    assert not plan(["a.png"], [], ".png", 10).left_aside
+
+
+def test_name_that_no_store_takes_is_told_of() -> None:
+    todo = plan(["a\udce9.png", "b.png"], [], ".png", 10)
+    assert todo.units == [Unit(("b.png",))]
+    assert [name for name, _ in todo.unnamed] == ["a\\udce9.png"]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +59,7 @@ def test_each_shard_is_a_unit() -> None:
     [
         ([], "no pictures"),
         (["a.txt"], "no pictures"),
+        (["a.tar.gz"], "but .tar.gz files; unpack them"),
         (["a.png", "a.tar"], "shards, as a.tar, and loose pictures, as a.png"),
         (["x/a.png", "x/a.jpg"], "x/a.jpg and x/a.png"),
     ],
@@ -37,7 +70,8 @@ def test_input_that_cannot_be_done_is_refused(names: list[str], told: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("a/b.c.jpg", "a/b.c.webp"), ("x.PNG", "x.webp"), ("s/000.tar", "s/000.tar")]
+    ("name", "expected"),
+    [("a/b.c.jpg", "a/b.c.webp"), ("x.PNG", "x.webp"), ("s/000.tar", "s/000.tar"), ("x.TAR", "x.TAR")],
 )
 def test_names_are_kept_but_for_the_extension(name: str, expected: str) -> None:
     assert output_name(name, ".webp") == expected

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from service.bulk import shards
 from service.bulk.errors import BulkError
@@ -73,19 +72,11 @@ def test_picture_that_fails_is_told_of_and_stops_no_other(work: Callable[..., Re
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
 
 
-def shard(**files: bytes) -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return made.getvalue()
-
-
-def test_shard_keeps_what_is_no_picture_and_loses_what_failed(work: Callable[..., Report], tmp_path: Path) -> None:
+def test_shard_keeps_what_is_no_picture_and_loses_what_failed(
+    work: Callable[..., Report], pack: Callable[..., bytes], tmp_path: Path
+) -> None:
     files = {"1.png": png(1), "1.json": b"{}", "2.png": b"no picture", "3.jpg": png(3)}
-    (tmp_path / "in" / "0.tar").write_bytes(shard(**files))
+    (tmp_path / "in" / "0.tar").write_bytes(pack(files))
     report = work(Unit(("0.tar",), is_shard=True), format="webp", quality=100)
     assert (report.translated, [name for name, _ in report.failed]) == (2, ["0.tar/2.png"])
     made = {one.name: one.content for one in shards.read((tmp_path / "out" / "0.tar").read_bytes(), 10**6)}
@@ -94,16 +85,23 @@ def test_shard_keeps_what_is_no_picture_and_loses_what_failed(work: Callable[...
     assert level_of(made["3.webp"]) == pytest.approx(252, abs=1)
 
 
-def test_broken_shard_fails_and_writes_nothing(work: Callable[..., Report], tmp_path: Path) -> None:
-    (tmp_path / "in" / "0.tar").write_bytes(shard(a=bytes(3000))[:1500])
+def test_broken_shard_fails_and_writes_nothing(
+    work: Callable[..., Report], pack: Callable[..., bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "in" / "0.tar").write_bytes(pack({"a": bytes(3000)})[:1500])
     report = work(Unit(("0.tar",), is_shard=True))
     assert [name for name, _ in report.failed] == ["0.tar"]
     assert not (tmp_path / "out" / "0.tar").exists()
 
 
-def test_same_members_make_the_same_shard() -> None:
-    members = [shards.Member("a.png", b"1"), shards.Member("a.txt", b"2")]
-    assert shards.write(members, {"a.png": b"3"}, ".png") == shards.write(members, {"a.png": b"3"}, ".png")
+def test_settings_that_fit_no_picture_end_the_start(
+    work: Callable[..., Report], write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    write_model(tmp_path / "models" / "deep" / "1" / "model.onnx", "invert", element=TensorProto.UINT16)
+    with pytest.raises(StartupError, match="--format jpeg: JPEG cannot hold"):
+        work(Unit(()), model="deep", format="jpeg")
+    with pytest.raises(StartupError, match="--seed 0: the model deep takes none"):
+        work(Unit(()), model="deep", seed=0)
 
 
 @pytest.mark.parametrize(("model", "told"), [("nobody", "nobody"), ("", "several")])

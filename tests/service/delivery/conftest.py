@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -52,8 +53,13 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     def run(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["lapis-models", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
+        handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         return Done(int(ended.value.code or 0), said.out, said.err)

@@ -208,23 +208,48 @@ def test_of_two_at_once_one_waits(repository: Path, tmp_path: Path, tree: Tree, 
     assert tree(tmp_path / "out") == delivered
 
 
-def test_a_signal_leaves_nothing_behind(tmp_path: Path, tree: Tree) -> None:
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [(signal.SIGINT, 130, "lapis-models: interrupted; run the same command again\n"), (signal.SIGTERM, 143, "")],
+)
+def test_a_signal_leaves_nothing_behind(
+    tmp_path: Path, tree: Tree, ending: signal.Signals, code: int, said: str
+) -> None:
     pipe = tmp_path / "facades/1/model.onnx"
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)
     (tmp_path / "archive.tar").symlink_to(pipe)
     arguments = ["fetch", (tmp_path / "archive.tar").as_uri(), "--output", str(tmp_path / "out")]
-    with subprocess.Popen([sys.executable, "-m", "service.delivery", *arguments], stderr=subprocess.PIPE) as running:
+    command = [sys.executable, "-m", "service.delivery", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr
         running.stderr.readline()  # it reads from the pipe, to which nobody writes
-        running.send_signal(signal.SIGTERM)
-    assert running.returncode == 143
+        running.send_signal(ending)
+        assert running.stderr.read() == said
+    assert running.returncode == code
     assert tree(tmp_path / "out") == {}
 
 
 def test_a_place_that_cannot_be_written_is_named(command: Command, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     assert f"{tmp_path / 'out'}: " in command("fetch", repository.as_uri(), "--output", tmp_path / "out").error
+
+
+@pytest.mark.parametrize(
+    ("in_the_way", "is_folder"),
+    [("facades/1/model.onnx", True), ("facades/labels.json", True), ("maps/7", False), ("maps", False)],
+)
+def test_what_is_in_the_way_is_named_before_anything_is_placed(
+    command: Command, repository: Path, tmp_path: Path, in_the_way: str, *, is_folder: bool
+) -> None:
+    place = tmp_path / "out" / in_the_way
+    (place if is_folder else place.parent).mkdir(parents=True)
+    if not is_folder:
+        place.write_text("a file")
+    before = sorted((tmp_path / "out").rglob("[!.]*"))
+    done = command("fetch", repository.as_uri(), "--output", tmp_path / "out")
+    assert done.error.startswith(f"lapis-models: error: {place}: is ")
+    assert sorted((tmp_path / "out").rglob("[!.]*")) == before
 
 
 def test_a_server_that_looks_meanwhile_sees_whole_models_only(
@@ -257,6 +282,13 @@ def test_a_server_that_looks_meanwhile_sees_whole_models_only(
         ("file://models", "three slashes"),
         ("file:///nowhere/to/be/found", "there is nothing"),
         ("s3:///models", "names no bucket"),
+        ("s3://my bucket/models", "names no bucket"),
+        ("https://[bad/model.onnx", "https://[bad/model.onnx: names no host that can be read"),
+        ("https://me:s3cret@[bad/model.onnx?s3cret", "error: https://[bad/model.onnx: names no host"),
+        ("s3://[bad/x", "s3://[bad/x: names no host that can be read"),
+        ("file://[bad/x", "file://[bad/x: names no host that can be read"),
+        ("oci://[:::1]/models:1", "oci://[:::1]/models:1: names no host that can be read"),
+        ("https://example.invalid/a\\b/model.onnx", "https://example.invalid/a\\b/model.onnx: "),
         ("oci://registry.example.com/models", "names neither a tag nor a digest"),
         ("oci://registry.example.com/Models:1", "small letters"),
         ("https://example.invalid/model.zip", "expected a name that ends in .onnx"),
@@ -275,6 +307,13 @@ def test_a_url_that_leads_nowhere_is_explained(command: Command, tmp_path: Path,
         ("--ca-certificate", "/nowhere.pem", "no such file"),
         ("--registry-user", "somebody", "go together"),
         ("--max-bytes", "0", "--max-bytes"),
+        ("--endpoint", "notaurl", "--endpoint: must be http://HOST:PORT"),
+        ("--endpoint", "minio:9000", "--endpoint: must be http://HOST:PORT"),
+        ("--endpoint", "ftp://minio", "--endpoint: must be http://HOST:PORT"),
+        ("--endpoint", "http://minio:99999", "--endpoint: must be http://HOST:PORT"),
+        ("--endpoint", "http://[minio]", "--endpoint: must be http://HOST:PORT"),
+        ("--endpoint", "http://999.1.1.1", "--endpoint: must be http://HOST:PORT"),
+        ("--endpoint", "http://", "--endpoint: must be http://HOST:PORT"),
     ],
 )
 def test_a_wrong_setting_is_named(command: Command, tmp_path: Path, flag: str, value: str, message: str) -> None:

@@ -160,9 +160,7 @@ def test_a_layer_that_was_spoilt_in_the_registry_is_refused(
     url = f"oci://{registry}/models:1"
     command("push", repository, url, "--plain-http")
     blob = max((tmp_path / "registry").rglob("data"), key=lambda path: path.stat().st_size)
-    content = bytearray(blob.read_bytes())
-    content[-700] ^= 1  # in the padding, which no tar archive minds
-    blob.write_bytes(content)
+    blob.write_bytes(blob.read_bytes().replace(b"# Facades", b"# facades"))  # which no tar archive minds
     done = command("fetch", url, "--plain-http", "--output", tmp_path / "out")
     assert "its manifest says" in done.error
 
@@ -185,6 +183,15 @@ def test_a_push_needs_a_tag_and_models(command: Command, repository: Path, tmp_p
     assert "no model in it" in command("push", tmp_path / "empty", "oci://127.0.0.1:1/models:1").error
     (repository / "maps/7/model.onnx").write_bytes(b"<html>")
     assert "a web page" in command("push", repository, "oci://127.0.0.1:1/models:1").error
+
+
+@pytest.mark.parametrize("metadata", ["[]", "5", "null", "[" * 100_000, "{"])
+def test_metadata_that_are_no_object_are_told(
+    command: Command, tmp_path: Path, write_model: Callable[..., Path], metadata: str
+) -> None:
+    path = write_model(tmp_path / "facades/3/model.onnx", metadata=metadata)
+    done = command("push", tmp_path, "oci://127.0.0.1:1/models:1")
+    assert done.error.startswith(f"lapis-models: error: {path}: its metadata are ")
 
 
 def test_a_registry_with_passwords(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from service.delivery.store import Bucket, StoreAccess
 if TYPE_CHECKING:
     from conftest import Command, Tree
 
+ONCE = ("--anonymous", "--patience", 0)
 Start = Callable[..., AbstractContextManager[None]]
 
 
@@ -73,6 +76,20 @@ def test_a_bucket_may_be_one(command: Command, s3: str, tree: Tree, tmp_path: Pa
     assert "maps/7/model.onnx" in tree(tmp_path / "out")
 
 
+def test_objects_with_odd_names_matter_only_where_they_may_belong(
+    command: Command, s3: str, tree: Tree, buckets: Path, tmp_path: Path
+) -> None:
+    arguments = ("fetch", "s3://studio", "--endpoint", s3, "--output", tmp_path / "out")
+    (buckets / "studio/we\\ird.txt").write_text("of no concern")
+    assert command(*arguments).code == 0
+    assert "maps/7/model.onnx" in tree(tmp_path / "out")
+    odd = buckets / "studio/published/models/we\\ird/1/model.onnx"
+    odd.parent.mkdir(parents=True)
+    odd.write_bytes(b"a model")
+    expected = "error: s3://studio: 'published/models/we\\\\ird/1/model.onnx' leads out of the folder"
+    assert expected in command(*arguments).error
+
+
 def test_one_version_is_named_by_its_folder(command: Command, s3: str, tree: Tree, tmp_path: Path) -> None:
     url = "s3://studio/published/models/facades/2/"
     command("fetch", url, "--endpoint", s3, "--output", tmp_path / "out")
@@ -120,7 +137,53 @@ def test_a_signature_that_is_checked(
     assert "maps/7/model.onnx" in tree(tmp_path / "out")
 
 
-def test_a_store_that_cannot_be_reached_is_named(command: Command, free_port: int, tmp_path: Path) -> None:
-    url, endpoint = "s3://studio/models", f"http://127.0.0.1:{free_port}"
-    done = command("fetch", url, "--endpoint", endpoint, "--anonymous", "--output", tmp_path / "out", "--patience", 0)
-    assert "s3://studio/models: cannot be reached" in done.error
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_store_that_cannot_be_reached_is_named(command: Command, free_port: int, tmp_path: Path, scheme: str) -> None:
+    endpoint = f"{scheme}://127.0.0.1:{free_port}"
+    done = command("fetch", "s3://studio/models", "--endpoint", endpoint, "--output", tmp_path / "out", *ONCE)
+    assert f"s3://studio/models: cannot be reached at {endpoint} (Connection refused)" in done.error
+
+
+def test_a_store_whose_name_is_nobody_s_is_named(command: Command, tmp_path: Path) -> None:
+    endpoint = "http://nobody.invalid:9000"
+    done = command("fetch", "s3://studio/models", "--endpoint", endpoint, "--output", tmp_path / "out", *ONCE)
+    assert f"s3://studio/models: cannot be reached at {endpoint} (failed to lookup address" in done.error
+
+
+def test_a_store_of_plain_http_is_told_from_one_that_is_not_there(command: Command, s3: str, tmp_path: Path) -> None:
+    endpoint = s3.replace("http:", "https:")
+    done = command("fetch", "s3://studio/models", "--endpoint", endpoint, "--output", tmp_path / "out")
+    assert f"{endpoint} does not speak TLS; is it plain HTTP?" in done.error
+    assert done.code == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "value", "message"),
+    [
+        ("s3://studio", "AWS_ENDPOINT_URL", "notaurl", "variable AWS_ENDPOINT_URL: expected http://HOST:PORT"),
+        ("s3://studio", "AWS_REGION", "no where", "a setting of the store cannot be used"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_told(  # noqa: PLR0917 (what is parametrized)
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, variable: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    arguments = [sys.executable, "-m", "service.delivery", "fetch", url, "--anonymous", "--output", str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_says_nothing_can_be_left(tmp_path: Path, tree: Tree) -> None:
+    arguments = ["fetch", "s3://studio/models", "--anonymous", "--output", str(tmp_path / "out")]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "service.delivery", *arguments, "--endpoint", endpoint]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+            connection, _ = silent.accept()
+            running.send_signal(signal.SIGINT)
+            said = running.communicate(timeout=30)[1]
+            connection.close()
+    assert (running.returncode, said) == (130, "lapis-models: interrupted; run the same command again\n")
+    assert tree(tmp_path / "out") == {}

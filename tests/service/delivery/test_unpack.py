@@ -109,6 +109,78 @@ def test_a_huge_header_is_not_read(tmp_path: Path) -> None:
         unpacked(header.tobuf(tarfile.GNU_FORMAT) + bytes(4096), tmp_path)
 
 
+GOOD = tar(entry(MODEL, bytes(1000)), entry("n" * 120, bytes(600)), entry("facades/2/model.onnx", bytes(10)))
+FIRST_ENDS = 3 * 512
+SECOND_ENDS = FIRST_ENDS + 2 * 512 + 3 * 512  # its long name has a header and a block of its own
+LAST_ENDS = SECOND_ENDS + 2 * 512
+
+
+def test_an_archive_ends_where_its_entries_do(tmp_path: Path) -> None:
+    assert set(unpacked(GOOD[: LAST_ENDS + 512], tmp_path)) == {MODEL, "facades/2/model.onnx"}
+
+
+def spoilt(content: bytes, *where: int) -> bytes:
+    spoiling = bytearray(content)
+    for index in where:
+        spoiling[index] ^= 1
+    return bytes(spoiling)
+
+
+@pytest.mark.parametrize("form", ["tar", "tar.gz"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (GOOD[:FIRST_ENDS], "neither an entry nor an end marker at byte 1,536"),
+        (GOOD[:SECOND_ENDS], "neither an entry nor an end marker at byte 4,096"),
+        (GOOD[:LAST_ENDS], "neither an entry nor an end marker at byte 5,120"),
+        (GOOD[: LAST_ENDS + 100], "neither an entry nor an end marker at byte 5,120"),
+        (spoilt(GOOD, FIRST_ENDS + 5), "neither an entry nor an end marker at byte 1,536"),
+        (GOOD.replace(b"130 path=", b"000 path="), "neither an entry nor an end marker at byte 1,536"),
+        (spoilt(GOOD, SECOND_ENDS + 5), "neither an entry nor an end marker at byte 4,096"),
+        (spoilt(GOOD, LAST_ENDS + 5), "neither an entry nor an end marker at byte 5,120"),
+        (GOOD[:FIRST_ENDS] + bytes(512) + GOOD[FIRST_ENDS + 512 :], "something follows its end marker"),
+        (GOOD + GOOD, "something follows its end marker"),
+    ],
+)
+def test_an_archive_without_its_end_is_not_complete(tmp_path: Path, content: bytes, what: str, form: str) -> None:
+    with pytest.raises(Refused, match=rf"models\.tar: the archive is damaged: {what}"):
+        unpacked(gzip.compress(content) if form == "tar.gz" else content, tmp_path, form=form)
+
+
+PACKED = gzip.compress(GOOD, mtime=0)
+
+
+@pytest.mark.parametrize("content", [PACKED + bytes(200), gzip.compress(GOOD[:700]) + gzip.compress(GOOD[700:])])
+def test_padding_and_pieces_are_as_good_as_any(tmp_path: Path, content: bytes) -> None:
+    assert set(unpacked(content, tmp_path, form="tar.gz")) == {MODEL, "facades/2/model.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (spoilt(PACKED, len(PACKED) - 8), "CRC check failed"),
+        (spoilt(PACKED, len(PACKED) - 1), "Incorrect length"),
+        (PACKED[:-8], "Compressed file ended"),
+        (PACKED[:-1], "Compressed file ended"),
+        (PACKED + b"something else", "Not a gzipped file"),
+    ],
+)
+def test_what_is_compressed_is_held_to_its_checksum(
+    command: Command, tmp_path: Path, content: bytes, what: str
+) -> None:
+    path = tmp_path / "models.tar.gz"
+    path.write_bytes(content)
+    done = command("fetch", path.as_uri(), "--output", tmp_path / "out")
+    assert f"{path.as_uri()}: the archive is damaged: {what}" in done.error
+    assert not (tmp_path / "out/facades").exists()
+
+
+def test_zeros_after_the_end_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.delivery.unpack._MOST_ENTRIES", 100)
+    with pytest.raises(Refused, match="--max-bytes allows more"):
+        unpacked(gzip.compress(GOOD + bytes(64 << 20), compresslevel=1), tmp_path, form="tar.gz")
+
+
 def test_an_upper_layer_takes_away_what_a_lower_one_brought(tmp_path: Path) -> None:
     def layers(staging: Staging, *contents: bytes) -> set[str]:
         for content in contents:
