@@ -38,10 +38,10 @@ kubectl -n {{ .Release.Namespace }} get secret {{ include "lapis.tls.secret" . }
 - the certificate names the Services; add `localhost` to tls.certManager.dnsNames for the port-forward above.
 {{- end }}
 {{- if and .Values.gateway.enabled .Values.tls.enabled (not .Values.gateway.backendTLS.authority) }}
-- the replicas speak TLS, which the Gateway must be told: gateway.backendTLS.authority makes a BackendTLSPolicy.
+- the replicas speak TLS, which the Gateway must be told; gateway.backendTLS.authority makes a BackendTLSPolicy.
 {{- end }}
 {{- if and (or .Values.gateway.enabled .Values.ingress.enabled) .Values.tls.enabled .Values.tls.clientCASecretName }}
-- the replicas ask callers for a certificate (tls.clientCASecretName), and who comes in from outside is the {{ .Values.gateway.enabled | ternary "Gateway" "Ingress" }}: it must be given one to show, in its own way.
+- the replicas ask callers for a certificate (tls.clientCASecretName), and who comes in from outside is the {{ .Values.gateway.enabled | ternary "Gateway" "Ingress" }}, which must be given one to show in its own way.
 {{- end }}
 {{- if eq .Values.autoscaling.kind "hpa" }}
 - the HorizontalPodAutoscaler reads recording rules as external metrics; prometheus-adapter exposes them with deploy/prometheus-adapter.yaml.
