@@ -32,8 +32,11 @@ def end_of(path: Path) -> dt.datetime:
 
 def test_end_is_that_of_the_certificate_itself(authority: Authority) -> None:
     """And not of its authority's, which comes after it in the file."""
-    pair = authority.issue("localhost")
-    assert told(CertificateExpiry(pair.certificate)) == end_of(pair.certificate).timestamp()
+    end = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    pair = authority.issue_until("localhost", end)
+    pair.certificate.write_bytes(pair.certificate.read_bytes() + authority.certificate)
+    assert end_of(authority.file) != end
+    assert told(CertificateExpiry(pair.certificate)) == end.timestamp()
 
 
 def test_renewed_certificate_is_seen_and_a_broken_one_changes_nothing(authority: Authority) -> None:
