@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 
 class CertificateExpiry(Collector):
-    """Tells it from the file, which may be exchanged while the server runs; without TLS there is nothing to tell."""
+    """Tells it from the file, which may be exchanged while the server runs; without TLS there is nothing to tell.
+
+    The file is read when somebody asks: a certificate that is none ends the start of the server, and not this.
+    """
 
     def __init__(self, certificate: Path | None) -> None:
-        self._kept = Reread("certificate", [certificate], lambda: _end(certificate)) if certificate else None
+        self._certificate = certificate
+        self._kept: Reread[float] | None = None
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the one series, or none."""
@@ -28,9 +33,15 @@ class CertificateExpiry(Collector):
             "lapis_tls_certificate_expiry_timestamp_seconds",
             "When the certificate of the gRPC port ends, in seconds since 1970; not there without TLS.",
         )
-        if self._kept:
-            family.add_metric([], self._kept.latest())
+        if self._certificate:
+            with suppress(StartupError):
+                family.add_metric([], self._latest(self._certificate))
         yield family
+
+    def _latest(self, certificate: Path) -> float:
+        if not self._kept:
+            self._kept = Reread("certificate", [certificate], lambda: _end(certificate))
+        return self._kept.latest()
 
 
 def _end(certificate: Path) -> float:

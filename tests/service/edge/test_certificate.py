@@ -5,12 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-import pytest
 from cryptography import x509
 from prometheus_client import CollectorRegistry
 
 from service.edge.certificate import CertificateExpiry
-from service.errors import StartupError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +52,10 @@ def test_without_tls_there_is_nothing_to_tell() -> None:
     assert told(CertificateExpiry(None)) is None
 
 
-def test_file_that_holds_none_is_told_by_its_flag(tmp_path: Path) -> None:
-    (tmp_path / "tls.crt").write_bytes(b"no certificate")
-    with pytest.raises(StartupError, match=r"--tls-certificate: .* holds no certificate in PEM"):
-        CertificateExpiry(tmp_path / "tls.crt")
+def test_file_that_holds_none_tells_nothing_until_it_does(authority: Authority, tmp_path: Path) -> None:
+    path = tmp_path / "tls.crt"
+    path.write_bytes(b"no certificate")
+    expiry = CertificateExpiry(path)
+    assert told(expiry) is None
+    path.write_bytes(authority.issue("localhost").certificate.read_bytes())
+    assert told(expiry) == end_of(path).timestamp()
