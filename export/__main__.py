@@ -2,54 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lapis.command import run
+from lapis.ending import unwinding
 
 from export.errors import ExportError, NotVerified
 from export.settings import ExportSettings
 
-if TYPE_CHECKING:
-    from types import FrameType
-
-
-class _Ending:
-    """Ends the command on SIGINT or SIGTERM so that nothing half-written stays, and remembers which it was.
-
-    What is interrupted may swallow the exception, or make an error of its own out of it, as torch does in the midst of
-    an import. KeyboardInterrupt is not raised: some of these imports then have Python end by the signal itself.
-    """
-
-    def __init__(self) -> None:
-        self.code = 0
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(signum) is not signal.SIG_IGN:  # as a shell has it for what runs in the background
-                signal.signal(signum, self)
-
-    def __call__(self, signum: int, _: FrameType | None) -> None:
-        self.code = 128 + signum
-        sys.exit(self.code)
-
-    @property
-    def by_user(self) -> bool:
-        """Whether someone pressed Ctrl-C."""
-        return self.code == 128 + signal.SIGINT
-
 
 def main() -> None:
     """Runs the command."""
-    ending = _Ending()
-    try:
+    with unwinding("lapis-export", ", nothing was written"):
         run("lapis-export", ExportSettings, _command, (ExportError,), extra="export")
-    except BaseException as error:
-        done = isinstance(error, SystemExit) and not error.code
-        if done or not ending.code:
-            raise
-        if ending.by_user:
-            print("lapis-export: interrupted, nothing was written", file=sys.stderr)
-        sys.exit(ending.code)
 
 
 def _command(settings: ExportSettings) -> int:

@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from lapis.command import run
+from lapis.ending import unwinding
 
 from service.delivery import credentials
 from service.delivery.artifact import Artifact
-from service.delivery.ending import Ending
 from service.delivery.errors import DeliveryError, GaveUp, Refused
 from service.delivery.fetch import Wanted, fetch
 from service.delivery.folder import Folder
@@ -29,16 +29,8 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the command."""
-    ending = Ending()
-    try:
+    with unwinding("lapis-models", "; run the same command again"):
         run("lapis-models", ModelsSettings, deliver, errors=(DeliveryError,))
-    except BaseException as error:
-        is_done = isinstance(error, SystemExit) and not error.code
-        if is_done or not ending.code:
-            raise
-        if ending.by_user:
-            print("lapis-models: interrupted; run the same command again", file=sys.stderr)
-        sys.exit(ending.code)
 
 
 def deliver(settings: ModelsSettings) -> int:
