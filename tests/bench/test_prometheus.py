@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -19,26 +18,11 @@ pytestmark = pytest.mark.skipif(not find("prometheus"), reason="prometheus is no
 
 
 @pytest.fixture(scope="module")
-def counting() -> Iterator[str]:
+def counting(answering: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     """Serves a counter that is higher by 3 at each scrape."""
     scrapes = iter(range(0, 1_000_000, 3))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(f'told_total{{kind="a \\"b\\""}} {next(scrapes)}\nshare 0.25\n'.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(lambda _: f'told_total{{kind="a \\"b\\""}} {next(scrapes)}\nshare 0.25\n') as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

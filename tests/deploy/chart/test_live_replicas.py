@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ LIVE = {
     },
     "spec": {"replicas": 8},
 }
-NOT_FOUND = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
 
 
 def answers(kinds: set[tuple[str, str]]) -> dict[str, Any]:
@@ -52,28 +50,13 @@ def answers(kinds: set[tuple[str, str]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster(render: Callable[..., Any]) -> Iterator[str]:
+def cluster(
+    render: Callable[..., Any], answering: Callable[..., contextlib.AbstractContextManager[str]]
+) -> Iterator[str]:
     """A cluster's API that has one Deployment, with 8 replicas; its address."""
     known = answers({(one["apiVersion"], one["kind"]) for one in render(HPA).all})
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = known.get(self.path.partition("?")[0])
-            self.send_response(200 if found else 404)
-            self.send_header("content-type", "application/json")
-            self.end_headers()
-            self.wfile.write(json.dumps(found or NOT_FOUND).encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(lambda path: json.dumps(known[path]) if path in known else None) as address:
+        yield f"http://{address}"
 
 
 @pytest.mark.parametrize("helm", ["4", "3"])

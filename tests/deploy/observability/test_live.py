@@ -13,9 +13,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,11 +82,18 @@ def fed(driver: ModuleType, certificate: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def others(fed: str, answering: Callable[..., AbstractContextManager[str]]) -> Iterator[list[Target]]:
+    """What is told by none of our replicas here: a replica with a GPU, and other programs of the cluster."""
+    with answering(lambda _: CLUSTER) as cluster:
+        yield [Target(fed, labels("fed")), Target(cluster)]
+
+
+@pytest.fixture(scope="module")
 def prometheus(
     tmp_path_factory: pytest.TempPathFactory,
     write_model: Callable[..., Path],
     described: Callable[..., dict[str, Any]],
-    fed: str,
+    others: list[Target],
     every_rule: list[dict[str, Any]],
 ) -> Iterator[Prometheus]:
     """Scrapes the servers while they are busy with a little of everything."""
@@ -100,12 +106,10 @@ def prometheus(
     with ExitStack() as running:
         stable = running.enter_context(lapis_serve(models, STABLE))
         canary = running.enter_context(lapis_serve(canary_models(folder / "canary", write_model), CANARY))
-        cluster = running.enter_context(exposition(CLUSTER))
         targets = [
             Target(stable.http, labels("stable")),
             Target(canary.http, labels("canary", "canary")),
-            Target(fed, labels("fed")),
-            Target(cluster),
+            *others,
         ]
         for work in (partial(ask_stable, stable.address), partial(ask_canary, canary.address)):
             running.enter_context(again_and_again(work))
@@ -160,31 +164,6 @@ def replica_with_a_gpu(driver: ModuleType, certificate: Path) -> Iterator[str]:
     try:
         with again_and_again(break_now_and_then):
             yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@contextmanager
-def exposition(text: str) -> Iterator[str]:
-    """Serves metrics that are always the same."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
