@@ -69,12 +69,14 @@ def _size(settings: ScalingSettings) -> int:
         runs = costs.of_replica(settings.replica, settings.model)
     else:
         runs = costs.load(settings.output / "scaling_costs.json")
-    enough = f"95 of 100 calls wait at most {settings.wait:g} s" if settings.wait else f"lanes busy {settings.busy:g}"
+    enough = (
+        f"95 of 100 calls wait at most {settings.wait:g} s" if settings.wait else f"{settings.used:g} of that in use"
+    )
     print(
         f"{runs.lanes} lane{'s' * (runs.lanes > 1)}, {runs.base * 1000:.1f} ms a run and {runs.row * 1000:.1f} ms for "
         f"each picture in it, at most {runs.batch}: {runs.rate:.1f} pictures/s a replica; wanted: {enough}\n"
     )
-    print(sizing.table(runs, rates, sizing.Aim(settings.busy, settings.wait)))
+    print(sizing.table(runs, rates, sizing.Aim(settings.used, settings.wait)))
     return 0
 
 

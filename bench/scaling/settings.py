@@ -33,12 +33,12 @@ class ScalingSettings(CommandSettings):
     deadline: PositiveFloat = Field(1.0, description="seconds that simulated callers wait")
     aim: PositiveFloat = Field(0.25, description="seconds of waiting for the engine beyond which a call missed its aim")
     rates: str = Field("10,30,100,300,1000", description="pictures a second that are to be sized for")
-    busy: float = Field(
-        0.7, gt=0, lt=1, description="share of a replica's lanes that is to be busy where replicas are sized"
+    used: float = Field(
+        0.7, gt=0, lt=1, description="share of what replicas can do that is to be in use where they are sized"
     )
     wait: NonNegativeFloat = Field(
         0,
-        description="seconds that 95 of 100 calls may wait for the engine, sized for in place of --busy; 0: none",
+        description="seconds that 95 of 100 calls may wait for the engine, sized for in place of --used; 0: none",
     )
     replica: str = Field(
         "", description="HTTP address, HOST:PORT, of a running replica to size, in place of the one that was recorded"

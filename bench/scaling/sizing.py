@@ -1,7 +1,8 @@
-"""How many replicas a load needs, and in what batches they then run: from what a run costs, and how busy it may be.
+"""How many replicas a load needs, and in what batches they then run: from what a run costs, and how much may be in use.
 
-A replica is simulated as it works: calls come at random, and a lane that is free takes all that wait, up to a batch. So
-batches grow with the load, and lanes are busy for longer than full batches would keep them.
+What is in use is what the chart scales by: the work at what it costs in full batches. A replica is simulated as it
+works: calls come at random, and a lane that is free takes all that wait, up to a batch. So batches grow with the load,
+and lanes are busy for longer than full batches would keep them.
 """
 
 from __future__ import annotations
@@ -25,20 +26,24 @@ _SETTLING = 1_000  # calls before a replica that began empty is as full as it st
 
 @dataclass(frozen=True)
 class Load:
-    """A replica under a load: rows of a run, the share of time that a lane is busy, and seconds that calls wait."""
+    """A replica under a load.
 
+    The share of what it can do that is in use, rows of a run, the share of time that a lane is busy, and the seconds
+    that calls wait: on average, and what 95 of 100 wait at most.
+    """
+
+    used: float
     batch: float
     busy: float
     mean_wait: float
     slow_wait: float
-    """What 95 of 100 calls wait at most."""
 
 
 @lru_cache(maxsize=256)
 def under(runs: Runs, rate: float) -> Load:
     """Returns what becomes of a replica at so many pictures a second; beyond what it can do, calls wait for ever."""
     if rate >= runs.rate:
-        return Load(runs.batch, rate / runs.rate, math.inf, math.inf)
+        return Load(rate / runs.rate, runs.batch, 1.0, math.inf, math.inf)
     arrivals = np.random.default_rng(0).exponential(1 / rate, _CALLS).cumsum()
     free, waits, sizes, at = [0.0] * runs.lanes, np.empty(_CALLS), [], 0
     while at < _CALLS:
@@ -51,19 +56,19 @@ def under(runs: Runs, rate: float) -> Load:
     batch = _CALLS / len(sizes)
     settled = waits[_SETTLING:]
     busy = rate * (runs.base / batch + runs.row) / runs.lanes
-    return Load(batch, busy, float(settled.mean()), float(np.quantile(settled, 0.95)))
+    return Load(rate / runs.rate, batch, busy, float(settled.mean()), float(np.quantile(settled, 0.95)))
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What is enough: lanes busy no more than a share of the time, or a wait that 95 of 100 calls keep within."""
+    """What is enough: no more than a share of what replicas can do, or a wait that 95 of 100 calls keep within."""
 
-    busy: float
+    used: float
     wait: float = 0.0
 
     def is_met(self, load: Load) -> bool:
         """Whether a replica under this load keeps to it; a wait, where one is given, goes in place of the share."""
-        return load.slow_wait <= self.wait if self.wait else load.busy <= self.busy + 1e-9
+        return load.slow_wait <= self.wait if self.wait else load.used <= self.used + 1e-9
 
 
 def replicas(runs: Runs, rate: float, aim: Aim) -> int:
@@ -83,14 +88,14 @@ def replicas(runs: Runs, rate: float, aim: Aim) -> int:
 def table(runs: Runs, rates: Sequence[float], aim: Aim) -> str:
     """Returns the sizing table in Markdown."""
     lines = [
-        "| pictures/s | replicas | pictures in a run | busy | mean wait for the engine | 95 of 100 wait at most |",
-        "|---|---|---|---|---|---|",
+        "| pictures/s | replicas | in use | pictures in a run | lanes busy | mean wait | 95 of 100 wait at most |",
+        "|---|---|---|---|---|---|---|",
     ]
     for rate in rates:
         count = replicas(runs, rate, aim)
         load = under(runs, rate / count)
         waits = f"{_milliseconds(load.mean_wait)} | {_milliseconds(load.slow_wait)}"
-        lines.append(f"| {rate:g} | {count} | {load.batch:.1f} | {load.busy:.2f} | {waits} |")
+        lines.append(f"| {rate:g} | {count} | {load.used:.2f} | {load.batch:.1f} | {load.busy:.2f} | {waits} |")
     return "\n".join(lines)
 
 

@@ -130,10 +130,15 @@ ONE_BY_ONE = Runs(lanes=1, base=0.0, row=0.04, batch=1)
 IN_BATCHES = Runs(lanes=1, base=0.02, row=0.001, batch=32)
 
 
-def test_sizing_keeps_lanes_below_the_target() -> None:
-    assert COSTS.rate == pytest.approx(2 * 4 / 0.09)
-    assert [replicas(ONE_BY_ONE, rate, Aim(0.7)) for rate in (1, 17.5, 17.6, 1000)] == [1, 1, 2, 58]
-    assert table(ONE_BY_ONE, [1000], Aim(0.7)).splitlines()[-1].startswith("| 1000 | 58 | 1.0 | 0.69 |")
+@pytest.mark.parametrize("runs", [ONE_BY_ONE, IN_BATCHES, COSTS], ids=["one by one", "in batches", "two lanes"])
+def test_sizing_keeps_what_is_in_use_below_the_target(runs: Runs) -> None:
+    full = runs.rate * 0.7
+    assert [replicas(runs, rate, Aim(0.7)) for rate in (1, full, 1.01 * full, 57.5 * full)] == [1, 1, 2, 58]
+
+
+def test_table_tells_what_is_sized() -> None:
+    last = table(ONE_BY_ONE, [1000], Aim(0.7)).splitlines()[-1]
+    assert last.startswith("| 1000 | 58 | 0.69 | 1.0 | 0.69 |")
 
 
 @pytest.mark.parametrize("busy", [0.1, 0.4, 0.7, 0.9])
@@ -157,17 +162,16 @@ def test_what_cannot_be_kept_up_with_waits_for_ever_and_is_given_more_replicas()
     assert replicas(IN_BATCHES, 3 * IN_BATCHES.rate, Aim(0.7, wait=10)) > 3
 
 
-def test_sized_by_waiting_batches_do_more_than_busy_lanes_show() -> None:
+def test_sized_by_waiting_there_is_one_replica_less_that_would_not_do() -> None:
     rate = 2.5 * IN_BATCHES.rate
-    by_wait = replicas(IN_BATCHES, rate, Aim(0.7, wait=0.05))
-    assert by_wait < replicas(IN_BATCHES, rate, Aim(0.7)) / 3
-    assert under(IN_BATCHES, rate / by_wait).slow_wait <= 0.05
-    assert under(IN_BATCHES, rate / (by_wait - 1)).slow_wait > 0.05
+    enough = replicas(IN_BATCHES, rate, Aim(0.7, wait=0.03))
+    assert under(IN_BATCHES, rate / enough).slow_wait <= 0.03
+    assert under(IN_BATCHES, rate / (enough - 1)).slow_wait > 0.03
 
 
 def test_share_that_is_sized_for_is_the_one_that_the_chart_scales_by() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    assert ScalingSettings(what="size").busy == values["autoscaling"]["busy"]["target"]
+    assert ScalingSettings(what="size").used == values["autoscaling"]["busy"]["target"]
 
 
 METRICS = """
