@@ -168,6 +168,11 @@ class ModelQueue(Generic[T, R]):
         """Return the seconds of one lane that rows of a kind take in the runs in which they take least."""
         return rows * self.costs.best(self.rules.sizes(kind), kind)
 
+    def _best_share(self, rows: int, bucket: int, kind: Kind) -> float:
+        """Return the share of a run's time that its rows would take in the runs in which they take least."""
+        expected = self.costs.seconds(bucket, kind)
+        return min(1.0, self.least_work(rows, kind) / expected) if expected else 0.0
+
     def _work(self, rows: Mapping[Kind, int]) -> float:
         return sum(self.costs.work(count, self.rules.sizes(kind)[-1], kind) for kind, count in rows.items())
 
@@ -266,8 +271,7 @@ class ModelQueue(Generic[T, R]):
             seconds, kind = self._clock() - started, rows[0].entry.kind
             self.costs.observe(bucket, seconds, kind)
             self._observer.learned(self.costs)
-            expected = self.costs.seconds(bucket, kind)
-            self._observer.worked(seconds * min(1.0, self.least_work(len(rows), kind) / expected) if expected else 0.0)
+            self._observer.worked(seconds * self._best_share(len(rows), bucket, kind))
             for row, result in zip(rows, results, strict=True):
                 if not row.answer.done():
                     waited = started - row.queued
