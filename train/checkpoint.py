@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,11 +26,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from train.errors import TrainError
-from train.state import discriminator_config, generator_config, new_state, reseed
-from train.world import ALONE, World
+from train.state import discriminator_config, generator_config, reseed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import nn
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 FORMAT = "lapis-checkpoint/1"
 LATEST = "latest"
+STATE = "training_state.pt"
 RANDOM = ("rng", "rng_cuda")
 RandomState = dict[str, torch.Tensor]
 
@@ -110,46 +112,60 @@ def random_state(state: State) -> RandomState:
     return states
 
 
-def load_state(checkpoint: Path, settings: TrainSettings, world: World = ALONE) -> State:
-    """Restores a run: to the bit where as many processes go on as wrote the checkpoint.
+def restore(state: State, checkpoint: Path, settings: TrainSettings) -> None:
+    """Takes a new state to where a checkpoint was: to the bit where as many processes go on as wrote it.
 
-    Where there are more or fewer, the epoch goes on at the last step that does not skip a pair, and new processes
-    begin with random numbers of their own. Raises TrainError for a file that is missing or damaged, or networks of
-    another architecture.
+    The main process alone reads, and the others get what it read: where they run there need be no checkpoint. Where
+    there are more or fewer than wrote it, the epoch goes on at the last step that does not skip a pair, and new
+    processes begin with random numbers of their own. Raises TrainError for a file that is missing or damaged, or
+    networks of another architecture.
     """
-    state = new_state(settings, world)
+    saved = state.world.from_main(partial(_read, checkpoint, state))
+    for network in (state.generator, state.discriminator, state.ema):
+        if network is not None:
+            state.world.share(network)
+    state.world.together(partial(_go_on_with, saved, checkpoint, settings, state))
+
+
+def _read(checkpoint: Path, state: State) -> dict[str, Any]:
+    """Reads the weights into the networks, and returns what else was saved."""
     _load_weights(state.generator, checkpoint / "generator.safetensors")
     _load_weights(state.discriminator, checkpoint / "discriminator.safetensors")
     if state.ema is not None:
         averaged = checkpoint / "ema.safetensors"
         _load_weights(state.ema, averaged if averaged.exists() else checkpoint / "generator.safetensors")
-    path = checkpoint / "training_state.pt"
-    try:
-        saved = torch.load(path, map_location=state.device, weights_only=True)
+    with _whole(checkpoint / STATE):
+        saved: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    return saved
+
+
+def _go_on_with(saved: dict[str, Any], checkpoint: Path, settings: TrainSettings, state: State) -> None:
+    """Takes up the optimisers, random numbers and the place in the epoch where those who saved left them."""
+    world = state.world
+    with _whole(checkpoint / STATE):
         state.optimizer_G.load_state_dict(saved["optimizer_G"])
         state.optimizer_D.load_state_dict(saved["optimizer_D"])
-        state.step, state.epoch, state.batch = saved["step"], saved["epoch"], saved["batch"]
-        state.seconds = saved["seconds"]
-        _go_on_with(
-            [{name: saved[name] for name in RANDOM if name in saved}, *saved.get("others", [])], settings, state
-        )
-    except Exception as error:  # torch and pickle raise many kinds for a damaged file
+        state.step, state.epoch, state.seconds = saved["step"], saved["epoch"], saved["seconds"]
+        random_states = [{name: saved[name] for name in RANDOM if name in saved}, *saved.get("others", [])]
+        state.begun_with = len(random_states)
+        # A batch is one of every process.
+        state.batch = saved["batch"] * len(random_states) // world.size
+        if world.rank >= len(random_states):
+            reseed(settings.seed, world.rank, state.step)
+            return
+        mine = random_states[world.rank]
+        torch.set_rng_state(mine["rng"])
+        if state.device.type == "cuda" and "rng_cuda" in mine:
+            torch.cuda.set_rng_state(mine["rng_cuda"])
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Raises TrainError in place of the many kinds of errors that torch and pickle raise for a damaged file."""
+    try:
+        yield
+    except Exception as error:
         raise TrainError(f"{path}: missing or damaged ({_first_line(error)}); resume needs it whole") from error
-    return state
-
-
-def _go_on_with(saved: list[RandomState], settings: TrainSettings, state: State) -> None:
-    """Takes up random numbers and the place in the epoch where `saved` processes left them."""
-    world, state.begun_with = state.world, len(saved)
-    # A batch is one of every process.
-    state.batch = state.batch * len(saved) // world.size
-    if world.rank >= len(saved):
-        reseed(settings.seed, world.rank, state.step)
-        return
-    mine = saved[world.rank]
-    torch.set_rng_state(mine["rng"].cpu())
-    if state.device.type == "cuda" and "rng_cuda" in mine:
-        torch.cuda.set_rng_state(mine["rng_cuda"].cpu())
 
 
 def _write(folder: Path, state: State, random_states: list[RandomState]) -> None:
@@ -170,7 +186,7 @@ def _write(folder: Path, state: State, random_states: list[RandomState]) -> None
         **random_states[0],
         "others": random_states[1:],
     }
-    torch.save(saved, folder / "training_state.pt")
+    torch.save(saved, folder / STATE)
 
 
 def _config(state: State, settings: TrainSettings, data: dict[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import ValidationError
 
-from train.checkpoint import find_checkpoint, load_state, read_metrics, read_settings
+from train.checkpoint import find_checkpoint, read_metrics, read_settings, restore
 from train.data.dataset import PairDataset
 from train.data.layouts import Pair, check_pairs, describe, find_pairs, splits
 from train.errors import TrainError
 from train.loop import Run
 from train.settings import TrainSettings
-from train.state import State, new_state
+from train.state import new_state
 from train.world import ALONE, World
 
 if TYPE_CHECKING:
@@ -47,10 +47,13 @@ def prepare(settings: TrainSettings, world: World = ALONE) -> Run:
     """
     settings, data, folder, checkpoint = world.from_main(partial(_settled, settings, world))
     training, held_out = world.from_main(partial(_sound_pairs, settings, data))
+    state = world.together(partial(new_state, settings, world))
+    if checkpoint:
+        restore(state, checkpoint, settings)
     run = Run(
         settings=settings,
         folder=folder,
-        state=world.together(partial(_state, settings, checkpoint, world)),
+        state=state,
         training=PairDataset(training, settings, augment=True),
         held_out=PairDataset(held_out, settings, augment=False) if held_out else None,
         metrics=world.from_main(partial(read_metrics, checkpoint)) if checkpoint else {},
@@ -77,10 +80,6 @@ def _checkpoint(settings: TrainSettings) -> Path | None:
     if settings.resumes_by_itself and settings.output:
         return find_checkpoint(settings.output) if _holds_a_run(settings.output) else None
     return find_checkpoint(settings.resume) if settings.resume else None
-
-
-def _state(settings: TrainSettings, checkpoint: Path | None, world: World) -> State:
-    return load_state(checkpoint, settings, world) if checkpoint else new_state(settings, world)
 
 
 def _begin(run: Run) -> None:

@@ -1,4 +1,7 @@
-"""Run by tests under torchrun, or alone: takes a few steps and writes what each process holds to FOLDER/RANK.pt."""
+"""Run by tests under torchrun, or alone: takes a few steps and writes what each process holds to FOLDER/RANK.pt.
+
+Where a checkpoint is given they go on from it, and the main process alone knows where it is.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from train.checkpoint import restore
 from train.data.dataset import PairDataset, epoch_batches
 from train.data.layouts import find_pairs
 from train.settings import TrainSettings
@@ -17,13 +21,16 @@ from train.validation import validate
 from train.world import joined
 
 
-def main(folder: Path, steps: int, given: str) -> None:
+def main(folder: Path, steps: int, given: str, checkpoint: Path | None = None) -> None:
     settings = TrainSettings(**json.loads(given))
     assert settings.data is not None
     with joined("cpu") as world:
         state = new_state(settings, world)
+        if checkpoint:
+            restore(state, checkpoint if world.main else Path("/nowhere"), settings)
         training = PairDataset(find_pairs(settings.data, "train").pairs, settings, augment=True)
-        batches = epoch_batches(training, settings, epoch=0, skip=0, world=world)
+        done = state.batch * settings.batch_size * world.size
+        batches = epoch_batches(training, settings, epoch=0, skip=done, world=world)
         losses = []
         for _, (real_A, real_B) in zip(range(steps), batches, strict=False):
             mine = train_step(state, real_A, real_B, gan_mode="vanilla", lambda_L1=100.0)
@@ -34,6 +41,8 @@ def main(folder: Path, steps: int, given: str) -> None:
         held = {
             "losses": torch.stack(losses),
             "gradients": {f"{n}.{k}": p.grad for n, net in networks.items() for k, p in net.named_parameters()},
+            "generator": state.generator.state_dict(),
+            "step": state.step,
             "dropout": torch.rand(1),
             "figures": validate(
                 state, PairDataset(find_pairs(settings.data, "val").pairs, settings, augment=False), settings
@@ -43,4 +52,4 @@ def main(folder: Path, steps: int, given: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], *map(Path, sys.argv[4:]))

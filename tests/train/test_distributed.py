@@ -60,10 +60,12 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return {f"{name}.{key}": t for name in WEIGHTS for key, t in load_file(checkpoint / f"{name}.safetensors").items()}
 
 
-def learnt(folder: Path, steps: int, settings: dict[str, Any], processes: int) -> list[dict[str, Any]]:
-    """What each of so many processes holds after some steps."""
+def learnt(
+    folder: Path, steps: int, settings: dict[str, Any], processes: int, *checkpoint: Path
+) -> list[dict[str, Any]]:
+    """What each of so many processes holds after some steps, from the checkpoint on if one is given."""
     folder.mkdir()
-    arguments = (LEARN, folder, str(steps), json.dumps(settings, default=str))
+    arguments = (LEARN, folder, str(steps), json.dumps(settings, default=str), *checkpoint)
     done = run(torchrun(*arguments, processes=processes) if processes > 1 else [sys.executable, *map(str, arguments)])
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(processes)]
@@ -103,6 +105,19 @@ def test_stopping_and_resuming_two_processes_changes_not_a_bit(small: Small, tmp
     trained({"resume": tmp_path / "halves", "max_steps": 4})
     whole, halves = weights(find_checkpoint(tmp_path / "whole")), weights(find_checkpoint(tmp_path / "halves"))
     assert [key for key in whole if not torch.equal(whole[key], halves[key])] == []
+
+
+@pytest.mark.slow
+def test_a_process_that_sees_no_checkpoint_goes_on_from_the_main_one_s(small: Small, tmp_path: Path) -> None:
+    trained(small(output=tmp_path / "whole", max_steps=3))
+    trained(small(output=tmp_path / "part", max_steps=2))
+    both = learnt(tmp_path / "both", 1, small(), 2, find_checkpoint(tmp_path / "part"))
+    assert [held["step"] for held in both] == [3, 3]
+    saved = load_file(find_checkpoint(tmp_path / "whole") / "generator.safetensors")
+    # What a batch norm gathers is of each process alone.
+    learning = [key for key in saved if "running" not in key]
+    for held in both:
+        assert [key for key in learning if not torch.equal(held["generator"][key], saved[key])] == []
 
 
 @pytest.mark.slow
