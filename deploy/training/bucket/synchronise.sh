@@ -1,7 +1,7 @@
 #!/bin/sh
 # Keeps a run in a bucket.
 #
-#   synchronise.sh fetch    brings what is there to $RUN, before the training begins
+#   synchronise.sh fetch    brings what is there to $RUN, before the training begins; on the first node, which alone reads it
 #   synchronise.sh upload   copies $RUN every $EVERY seconds, and once more on SIGTERM, which comes when the training has ended
 #
 # A checkpoint is complete in the bucket before `latest` names it there, and what is no longer kept goes last.
@@ -10,6 +10,8 @@ RUN=${RUN:-/runs/openmoji}
 LATEST=latest.rclonelink # how rclone keeps a link
 
 fetch() {
+  # Nothing that is older may lie on another node, whose upload would take it for the run.
+  [ "${JOB_COMPLETION_INDEX:-0}" = 0 ] || return 0
   mkdir -p "$RUN"
   # 3: there is no such folder, as before the first upload
   rclone copy --links "$BUCKET" "$RUN" || [ $? -eq 3 ]

@@ -25,7 +25,7 @@ class Manifests:
 
     def all(self, folder: str) -> list[Manifest]:
         """The objects of a folder: those in its files, or what kustomize makes where it lays one over another."""
-        return self.built(folder) if folder == "bucket" else self.written(folder)
+        return self.built(folder) if folder.endswith("-bucket") else self.written(folder)
 
     def written(self, folder: str) -> list[Manifest]:
         files = sorted(set((TRAINING / folder).glob("*.yaml")) - {TRAINING / folder / "kustomization.yaml"})

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -151,34 +152,73 @@ def test_a_job_that_is_told_to_end_saves_and_its_successor_finishes(
     assert again.returncode == 0
 
 
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not installed: make chart")
-def test_a_bucket_gets_whole_checkpoints_and_gives_them_back(start: Start, tmp_path: Path) -> None:
-    run, elsewhere, bucket = tmp_path / "run", tmp_path / "elsewhere", tmp_path / "bucket"
-    bucket.mkdir()
-    address = f"127.0.0.1:{free_port()}"  # of a store that, as a bucket, knows no links
-    start(["rclone", "serve", "webdav", f"--addr={address}", str(bucket)])
+@dataclass(frozen=True)
+class Bucket:
+    """Where runs are kept, and what synchronises a node with it."""
+
+    folder: Path  # of a store that, as a bucket, knows no links
+    start: Start
+    remote: dict[str, object]
+
+    def synchronise(self, verb: str, run: Path, **environment: object) -> subprocess.Popen[str]:
+        return self.start(["sh", str(SYNCHRONISE), verb], RUN=run, **self.remote, **environment)
+
+    def fetch(self, run: Path, **environment: object) -> None:
+        process = self.synchronise("fetch", run, **environment)
+        assert process.wait(timeout=60) == 0, process.communicate()[0]
+
+
+@pytest.fixture
+def bucket(start: Start, tmp_path: Path) -> Bucket:
+    if shutil.which("rclone") is None:
+        pytest.skip("rclone is not installed: make chart")
+    folder, address = tmp_path / "bucket", f"127.0.0.1:{free_port()}"
+    folder.mkdir()
+    start(["rclone", "serve", "webdav", f"--addr={address}", str(folder)])
+    until_listens(address)
     remote = {"BUCKET": "bucket:runs/openmoji", "EVERY": 300, "RCLONE_CONFIG": tmp_path / "none"}
     remote |= {"RCLONE_CONFIG_BUCKET_TYPE": "webdav", "RCLONE_CONFIG_BUCKET_URL": f"http://{address}"}
-    until_listens(address)
-    line = ["sh", str(SYNCHRONISE)]
-    empty = start([*line, "fetch"], RUN=run, **remote)
-    assert empty.wait() == 0, empty.communicate()[0]
+    return Bucket(folder / "runs" / "openmoji", start, remote)
+
+
+def test_a_bucket_gets_whole_checkpoints_and_gives_them_back(bucket: Bucket, tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    bucket.fetch(run)
     checkpoint(run, "step-00000001")
     (run / ".step-00000002.partial").mkdir()
     (run / ".step-00000002.partial" / "config.json").write_text("{")
-    upload = start([*line, "upload"], RUN=run, **remote)
-    while not (bucket / "runs" / "openmoji" / "latest.rclonelink").exists():
+    upload = bucket.synchronise("upload", run)
+    while not (bucket.folder / "latest.rclonelink").exists():
         assert upload.poll() is None, upload.communicate()[0]
         time.sleep(0.05)
     checkpoint(run, "step-00000003")
     shutil.rmtree(run / "step-00000001")
     upload.terminate()  # as the kubelet does when the training has ended
     assert upload.wait(timeout=60) == 0
-    back = start([*line, "fetch"], RUN=elsewhere, **remote)
-    assert back.wait() == 0, back.communicate()[0]
+    bucket.fetch(elsewhere)
     assert sorted(path.name for path in elsewhere.iterdir()) == ["latest", "step-00000003"]
     assert (elsewhere / "latest").readlink() == Path("step-00000003")
     assert (elsewhere / "latest" / "config.json").read_text() == "{}"
+
+
+def test_nodes_other_than_the_first_leave_the_bucket_alone(bucket: Bucket, tmp_path: Path) -> None:
+    checkpoint(bucket.folder, "step-00000001")
+    (bucket.folder / "latest").unlink()
+    (bucket.folder / "latest.rclonelink").write_text("step-00000001")
+    first, second = tmp_path / "first", tmp_path / "second"
+    bucket.fetch(second, JOB_COMPLETION_INDEX=1)
+    bucket.fetch(first, JOB_COMPLETION_INDEX=0)
+    assert (first / "latest" / "config.json").exists()
+    assert not second.exists()
+    checkpoint(first, "step-00000002")
+    shutil.rmtree(first / "step-00000001")
+    for index, run in enumerate((first, second)):
+        upload = bucket.synchronise("upload", run, JOB_COMPLETION_INDEX=index)
+        while not psutil.Process(upload.pid).children():
+            time.sleep(0.05)
+        upload.terminate()
+        assert upload.wait(timeout=60) == 0
+    assert [path.name for path in bucket.folder.glob("step-*")] == ["step-00000002"]
 
 
 def test_upload_tries_until_the_last_checkpoint_is_in_the_bucket(start: Start, tmp_path: Path) -> None:
